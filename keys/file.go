@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"runtime"
+
+	"github.com/securesp/securesp/internal/safefile"
 )
 
 // maxFileSize bounds a file with a secret; one written by Save has less than
@@ -40,104 +40,56 @@ func loadKey(path, prefix string, parse func(text string) error) error {
 	if err := parse(string(key)); err != nil {
 		var e *keyError
 		if errors.As(err, &e) {
-			return fileError(path, "is of no use: "+e.text, e.kind)
+			return fileError(path, "is not usable: "+e.text, e.kind)
 		}
-		return fileError(path, "is of no use", err)
+		return fileError(path, "is not usable", err)
 	}
 	return nil
 }
 
-// readSecretFile returns the content of a regular file that only its owner may
-// access.
+// readSecretFile returns the content of a file that only its owner may access.
 func readSecretFile(path string) ([]byte, error) {
-	// Opening a named pipe would wait for a writer, so look first; what
-	// counts is the look at the open file.
-	if info, err := os.Stat(path); err != nil {
-		return nil, &keyError{"cannot read key file: " + err.Error(), err}
-	} else if !info.Mode().IsRegular() {
-		return nil, fileError(path, "is not a regular file", ErrFormat)
-	}
-	f, err := os.Open(path)
+	f, info, err := safefile.Open(path)
 	if err != nil {
-		return nil, &keyError{"cannot read key file: " + err.Error(), err}
+		return nil, readError(path, err)
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, &keyError{"cannot read key file: " + err.Error(), err}
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fileError(path, "is not a regular file", ErrFormat)
-	}
 	if mode := info.Mode().Perm(); mode&0o077 != 0 && runtime.GOOS != "windows" {
-		return nil, fileError(path, fmt.Sprintf("is accessible to others (mode %04o); "+
-			"run \"chmod 600\" on it, and replace the key if others may have read it", mode), ErrPermissions)
+		return nil, fileError(path, fmt.Sprintf("is accessible to others (mode %04o): run \"chmod 600\" on it, "+
+			"and make a new key if others may have read it", mode), ErrPermissions)
 	}
-	content := make([]byte, maxFileSize+1)
-	n, err := io.ReadFull(f, content)
+	content, err := safefile.ReadAll(f, info.Size(), maxFileSize)
+	if err != nil {
+		return nil, readError(path, err)
+	}
+	return content, nil
+}
+
+func readError(path string, err error) error {
 	switch {
-	case err == nil:
-		clear(content)
-		return nil, fileError(path, fmt.Sprintf("is larger than %d bytes, so no key file", maxFileSize), ErrFormat)
-	case err != io.EOF && err != io.ErrUnexpectedEOF:
-		clear(content)
-		return nil, &keyError{"cannot read key file: " + err.Error(), err}
+	case errors.Is(err, safefile.ErrNotRegular):
+		return fileError(path, "is not a regular file", ErrFormat)
+	case errors.Is(err, safefile.ErrTooLarge):
+		return fileError(path, fmt.Sprintf("is larger than %d bytes, so no key file", maxFileSize), ErrFormat)
 	}
-	return content[:n], nil
+	return &keyError{"cannot read key file: " + err.Error(), err}
 }
 
 // saveKey writes comment and key, a line each, to a new file at path.
 func saveKey(path, comment, key string) error {
 	content := []byte(comment + "\n" + key + "\n")
 	defer clear(content)
-	err := createFile(path, func(w io.Writer) error {
+	err := safefile.Create(path, func(w io.Writer) error {
 		_, err := w.Write(content)
 		return err
 	})
 	switch {
 	case errors.Is(err, fs.ErrExist):
-		return fileError(path, "exists and is never overwritten; move it away or choose another name", err)
+		return fileError(path, "exists and is never overwritten: move it away or choose another name", err)
 	case err != nil:
 		return &keyError{"cannot save key file: " + err.Error(), err}
 	}
 	return nil
-}
-
-// createFile makes a new file with mode 0600, has write fill it and puts it on
-// disk. After an error the file is gone.
-func createFile(path string, write func(io.Writer) error) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	err = write(f)
-	if err == nil {
-		err = f.Sync()
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = syncDir(filepath.Dir(path))
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(path))
-	}
-	return nil
-}
-
-// syncDir puts a directory's entries on disk. Windows has no such call, and
-// needs none.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }
 
 func fileError(path, text string, kind error) error {
