@@ -370,7 +370,7 @@ func (h *Handshake) PacketSession() (mechanism.PacketSession, error) {
 		return nil, mechanism.ErrOrder
 	}
 	h.secrets.packeted = true
-	return nil, mechanism.ErrUnsupported
+	return newPacketSession(h), nil
 }
 
 func (h *Handshake) log(label string, secret []byte) {

@@ -102,18 +102,16 @@ func (s *session) Encode(dst []byte, t mechanism.Type, plaintext []byte) ([]byte
 		return nil, err
 	}
 	start, size := len(dst), len(plaintext)+overhead
-	dst = slices.Grow(dst, size)
-	record := dst[start : start+size]
-	header, body := record[:mechanism.HeaderSize], record[mechanism.HeaderSize:]
-	if overlap.Any(record, plaintext) && overlap.Inexact(body, plaintext) ||
-		overlap.Any(header, plaintext) {
+	dst = slices.Grow(dst, size)[:start+size]
+	header, body := dst[start:start+mechanism.HeaderSize], dst[start+mechanism.HeaderSize:]
+	if overlap.Any(header, plaintext) || overlap.Inexact(body, plaintext) {
 		panic("securesp: Encode with a plaintext that overlaps its record")
 	}
 	binary.BigEndian.PutUint16(header, uint16(size-lenSize))
 	header[lenSize] = byte(t)
 	d.aead.Seal(body[:0], d.nonce[:], plaintext, header)
 	d.advance()
-	return dst[:start+size], nil
+	return dst, nil
 }
 
 func (s *session) Decode(dst, record []byte) (mechanism.Type, []byte, error) {
@@ -132,8 +130,8 @@ func (s *session) Decode(dst, record []byte) (mechanism.Type, []byte, error) {
 		return 0, nil, err
 	}
 	start := len(dst)
-	dst = slices.Grow(dst, n)
-	plaintext := dst[start : start+n]
+	dst = slices.Grow(dst, n)[:start+n]
+	plaintext := dst[start:]
 	if overlap.Any(header, plaintext) || overlap.Inexact(plaintext, body) {
 		panic("securesp: Decode into a part of the record")
 	}
@@ -142,7 +140,7 @@ func (s *session) Decode(dst, record []byte) (mechanism.Type, []byte, error) {
 		return 0, nil, mechanism.ErrAuthentication
 	}
 	d.advance()
-	return t, dst[:start+n], nil
+	return t, dst, nil
 }
 
 func (s *session) Binding() []byte { return s.binding }
@@ -158,5 +156,3 @@ func (s *session) Erase() {
 
 // Format prints what it is: no verb shows a key.
 func (s *session) Format(f fmt.State, _ rune) { io.WriteString(f, "Noise session") }
-
-const packetLabel = "securesp/1 packet"
