@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/securesp/securesp/internal/overlap"
+	"github.com/securesp/securesp/internal/replay"
 	"github.com/securesp/securesp/mechanism"
 )
 
@@ -67,7 +68,7 @@ type packetReceiver struct {
 	err   error       // set if aead is nil
 	prev  cipher.AEAD // of the one before, while the window reaches into it
 	next  cipher.AEAD // of the one after, once a packet claimed to be of it
-	seen  window
+	seen  replay.Window
 }
 
 func newPacketSession(h *Handshake) *packetSession {
@@ -192,7 +193,7 @@ func (r *packetReceiver) key(kind cipherKind, n uint64) (cipher.AEAD, error) {
 		return nil, r.err
 	case n == rekeyNonce:
 		return nil, mechanism.ErrAuthentication
-	case !r.seen.fresh(n):
+	case !r.seen.Fresh(n):
 		return nil, mechanism.ErrReplay
 	case epoch == r.epoch:
 		return r.aead, nil
@@ -215,7 +216,7 @@ func (r *packetReceiver) commit(n uint64) error {
 	if r.aead == nil {
 		return r.err
 	}
-	if !r.seen.accept(n) {
+	if !r.seen.Accept(n) {
 		return mechanism.ErrReplay
 	}
 	epoch := n / rekeyInterval
@@ -223,7 +224,7 @@ func (r *packetReceiver) commit(n uint64) error {
 		r.prev, r.aead, r.next = r.aead, r.next, nil
 		r.epoch = epoch
 	}
-	if epoch == r.epoch && n%rekeyInterval >= windowSize {
+	if epoch == r.epoch && n%rekeyInterval >= replay.WindowSize {
 		r.prev = nil // every counter of its epoch is too old now
 	}
 	return nil
