@@ -1,0 +1,215 @@
+package securesp
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/securesp/securesp/trust"
+)
+
+// handshakeRun is the one run of a connection's handshake.
+type handshakeRun struct {
+	done chan struct{} // closed when err, and on success the Conn, is set
+
+	mu       sync.Mutex
+	begun    bool
+	finished bool
+	err      error
+	ctx      context.Context // ends the run
+	cancel   context.CancelCauseFunc
+}
+
+func (r *handshakeRun) init() {
+	r.done = make(chan struct{})
+	r.ctx, r.cancel = context.WithCancelCause(context.Background())
+}
+
+// begin reports whether the caller is the one to run the handshake.
+func (r *handshakeRun) begin() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	first := !r.begun
+	r.begun = true
+	return first
+}
+
+// interrupt makes the handshake fail with cause, unless it has finished. It
+// reports whether it had finished with success.
+func (r *handshakeRun) interrupt(cause error) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.cancel(cause)
+	return r.finished && r.err == nil
+}
+
+// HandshakeContext runs the handshake, if it has not run yet, and returns its
+// error, which for every failure is a *HandshakeError and final. If ctx ends
+// first, the connection is closed.
+func (c *Conn) HandshakeContext(ctx context.Context) error {
+	if c.established.Load() {
+		return nil
+	}
+	stop := context.AfterFunc(ctx, func() { c.hs.interrupt(context.Cause(ctx)) })
+	defer stop()
+	if c.hs.begin() {
+		c.runHandshake()
+	}
+	<-c.hs.done
+	return c.hs.err
+}
+
+// await sees to it that the handshake has run. It runs on its own, so that a
+// caller's deadline, which which points to, interrupts the caller only.
+func (c *Conn) await(which *time.Time) error {
+	if c.established.Load() {
+		return nil
+	}
+	if c.hs.begin() {
+		go c.runHandshake()
+	}
+	if err := c.deadlines.await(which, c.hs.done, c.closing); err != nil {
+		return err
+	}
+	return c.hs.err
+}
+
+// runHandshake runs the handshake to its end, within its time.
+func (c *Conn) runHandshake() {
+	ctx, cancel := context.WithTimeoutCause(c.hs.ctx, c.config.handshakeTimeout(), os.ErrDeadlineExceeded)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() {
+		if c.carrier.SetDeadline(longAgo) != nil {
+			c.carrier.Close()
+		}
+	})
+	h := handshaker{conn: c, config: c.config, ctx: ctx, in: prefaceReader{carrier: c.carrier}}
+	start := time.Now()
+	err := h.run()
+	if !stop() {
+		err = context.Cause(ctx)
+	}
+	c.stats.handshakeTime = time.Since(start)
+	if err == nil {
+		c.prepare(&h)
+	}
+	c.settle(&h, err)
+	h.in.store.release()
+}
+
+// prepare makes the connection out of what the handshake has found.
+func (c *Conn) prepare(h *handshaker) {
+	c.session = h.session
+	c.peerMax = h.theirs.maxMessage
+	c.clearPermitted = c.config.AllowClear && h.theirs.clear
+	c.sender.init(c, h.session)
+	c.receiver.init(c, h.session, h.in.buf)
+	if n, ok := c.config.Trust.(trust.Namer); ok && !h.peer.Key.IsZero() {
+		if name := n.NameOf(h.peer.Key); name != "" {
+			h.peer.Name = name
+		}
+	}
+	c.state = ConnectionState{
+		HandshakeComplete:  true,
+		Initiator:          c.initiator,
+		Suite:              h.mech.Suite(),
+		Traits:             h.mech.Traits(),
+		Peer:               h.peer,
+		Protocol:           c.config.Protocol,
+		Binding:            append([]byte(nil), h.session.Binding()...),
+		PeerMaxMessageSize: h.theirs.maxMessage,
+		ClearPermitted:     c.clearPermitted,
+		Extensions:         h.theirs.extensions,
+	}
+	for _, k := range h.keyLog {
+		fmt.Fprintf(c.config.KeyLogWriter, "SECURESP %s %x %x\n", k.label, c.state.Binding, k.secret)
+		clear(k.secret)
+	}
+	if w, ok := c.config.Trust.(trust.Watcher); ok {
+		c.stopWatch = w.Watch(h.peer, func(cause error) {
+			go func() {
+				<-c.hs.done
+				c.revoked(cause)
+			}()
+		})
+	}
+}
+
+// settle publishes the outcome.
+func (c *Conn) settle(h *handshaker, err error) {
+	c.hs.mu.Lock()
+	if err == nil {
+		err = context.Cause(c.hs.ctx) // somebody closed us in the meantime
+		if err != nil && c.stopWatch != nil {
+			c.stopWatch()
+		}
+	}
+	if err == nil {
+		c.establish()
+	} else {
+		e := &HandshakeError{Initiator: c.initiator, Remote: c.carrier.RemoteAddr(), Stage: h.stage, Err: err}
+		if h.hs != nil {
+			e.Peer = h.hs.Peer()
+		}
+		c.hs.err = e
+	}
+	c.hs.finished = true
+	c.hs.mu.Unlock()
+	if err != nil {
+		c.carrier.Close()
+		if h.session != nil {
+			h.session.Erase()
+		}
+		c.reportFailure(c.hs.err)
+	}
+	close(c.hs.done)
+}
+
+// establish opens the connection for use.
+func (c *Conn) establish() {
+	d := &c.deadlines
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c.sender.deadline = d.write
+	c.established.Store(true)
+	c.carrier.SetReadDeadline(d.read)
+	if c.config.KeepAlive > 0 {
+		c.startKeepAlive()
+	}
+}
+
+func (c *Conn) reportFailure(err error) {
+	if f := c.config.OnHandshakeError; f != nil {
+		f(err)
+	}
+	if l := c.config.Logger; l != nil {
+		l.Warn("securesp: handshake failed", "remote", addrString(c.carrier.RemoteAddr()), "err", err)
+	}
+}
+
+func addrString(a net.Addr) string {
+	if a == nil {
+		return ""
+	}
+	return a.String()
+}
+
+// revoked ends the connection because the trust policy has changed its mind.
+func (c *Conn) revoked(cause error) {
+	if l := c.config.Logger; l != nil {
+		l.Warn("securesp: connection revoked", "remote", addrString(c.RemoteAddr()), "peer", c.state.Peer.Key, "cause", cause)
+	}
+	c.abandon(CloseRevoked, ErrRevoked)
+}
+
+// abandonLinger bounds how long an abandoned connection tries to say why.
+const abandonLinger = 250 * time.Millisecond
+
+// abandon ends the connection at once. What is not sent yet is dropped.
+func (c *Conn) abandon(code CloseCode, reason error) {
+	c.sender.refuse(reason, false)
+	_ = c.end(code, reason, abandonLinger) // the reason is what matters
+}
