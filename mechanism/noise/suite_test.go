@@ -3,48 +3,39 @@ package noise_test
 import (
 	"testing"
 
-	"github.com/matryer/is"
-
-	"github.com/securesp/securesp/keys"
 	"github.com/securesp/securesp/mechanism"
+	"github.com/securesp/securesp/mechanism/mechtest"
 	"github.com/securesp/securesp/mechanism/noise"
 )
 
-func TestSmoke(t *testing.T) {
-	for _, s := range mechanism.Suites() {
-		m, ok := noise.Mechanism(s)
-		if !ok {
-			continue
-		}
-		t.Run(s.String(), func(t *testing.T) {
-			is := is.New(t)
-			a, _ := keys.Generate()
-			b, _ := keys.Generate()
-			psk, _ := keys.GenerateShared()
-			i, err := m.NewHandshake(mechanism.Config{Role: mechanism.Initiator, Identity: a, Peer: b.Public(), PSK: psk})
-			is.NoErr(err)
-			r, err := m.NewHandshake(mechanism.Config{Role: mechanism.Responder, Identity: b, PSK: psk})
-			is.NoErr(err)
-			for i.Next() != mechanism.Done {
-				msg, err := i.AppendMessage(nil, nil)
-				is.NoErr(err)
-				t.Log(len(msg))
-				_, err = r.ReadMessage(nil, msg)
-				is.NoErr(err)
-				i, r = r, i
+// messageSizes are those of SPEC §1.
+var messageSizes = map[mechanism.Suite][]int{
+	mechanism.XXhfsChaChaPoly:     {1216, 1200, 64},
+	mechanism.XXhfsAESGCM:         {1216, 1200, 64},
+	mechanism.IKhfsChaChaPoly:     {1296, 1152},
+	mechanism.IKhfsAESGCM:         {1296, 1152},
+	mechanism.NKhfsChaChaPoly:     {1248, 1152},
+	mechanism.NKhfsAESGCM:         {1248, 1152},
+	mechanism.NNhfsPSK0ChaChaPoly: {1248, 1152},
+	mechanism.NNhfsPSK0AESGCM:     {1248, 1152},
+	mechanism.XXhfsPSK3ChaChaPoly: {1248, 1200, 64},
+	mechanism.XXhfsPSK3AESGCM:     {1248, 1200, 64},
+	mechanism.XXChaChaPoly:        {32, 96, 64},
+	mechanism.XXAESGCM:            {32, 96, 64},
+	mechanism.IKChaChaPoly:        {96, 48},
+	mechanism.IKAESGCM:            {96, 48},
+	mechanism.NKChaChaPoly:        {48, 48},
+	mechanism.NKAESGCM:            {48, 48},
+}
+
+func TestConformance(t *testing.T) {
+	for suite, sizes := range messageSizes {
+		t.Run(suite.String(), func(t *testing.T) {
+			m, ok := noise.Mechanism(suite)
+			if !ok {
+				t.Fatal("no such suite")
 			}
-			is.Equal(r.Next(), mechanism.Done)
-			si, err := i.Session()
-			is.NoErr(err)
-			sr, err := r.Session()
-			is.NoErr(err)
-			is.Equal(si.Binding(), sr.Binding())
-			rec, err := si.Encode(nil, 1, []byte("hello"))
-			is.NoErr(err)
-			ty, p, err := sr.Decode(nil, rec)
-			is.NoErr(err)
-			is.Equal(ty, mechanism.Type(1))
-			is.Equal(string(p), "hello")
+			mechtest.Run(t, mechtest.Options{Mechanism: m, MessageSizes: sizes})
 		})
 	}
 }
