@@ -19,7 +19,8 @@ type batch struct {
 
 	store *buffer // owns buf's memory, unless the batch outgrew all pools
 	buf   []byte
-	open  int // offset of the DATA record that can take more frames, -1 for none
+	open  int  // offset of the DATA record that can take more frames, -1 for none
+	data  bool // there are frames in it
 }
 
 func (b *batch) empty() bool { return len(b.buf) == 0 }
@@ -27,7 +28,7 @@ func (b *batch) empty() bool { return len(b.buf) == 0 }
 // reset forgets the records and gives the memory back.
 func (b *batch) reset() {
 	b.store.release()
-	b.store, b.buf, b.open = nil, nil, -1
+	b.store, b.buf, b.open, b.data = nil, nil, -1, false
 }
 
 // reserve makes room for n more bytes.
@@ -136,7 +137,7 @@ func (b *batch) appendFrame(m *message) (done bool) {
 	if f.more && m.atomic && !m.started {
 		f.hasTotal, f.total = true, m.total
 	}
-	m.started = true
+	m.started, b.data = true, true
 	b.reserve(maxFrameHeader + f.size)
 	b.buf = f.appendHeader(b.buf)
 	b.buf = m.appendTo(b.buf, f.size)

@@ -55,6 +55,7 @@ type sender struct {
 	midMessage  bool          // a Write timed out before its message was complete
 	refusal     error         // what a new Write gets
 	err         error         // why the carrier no longer takes anything
+	lost        error         // why something that a Write had accepted was dropped
 
 	out  batch // the owner's: sealed, being written
 	sent int   // how much of out.buf is written
@@ -408,7 +409,7 @@ func (s *sender) refuse(err error, keep bool) {
 		s.refusal = err
 	}
 	if !keep {
-		s.queue.reset()
+		s.dropLocked(&s.queue, err)
 	}
 	s.cond.Broadcast()
 }
@@ -419,9 +420,11 @@ func (s *sender) refuse(err error, keep bool) {
 func (s *sender) shutdown(code CloseCode, refusal error, until time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	var byPeer *CloseError
+	told := errors.As(s.refusal, &byPeer)
 	s.refusal = refusal
 	s.lingerUntil = until
-	if s.err == nil {
+	if s.err == nil && !told {
 		s.queue.control(mechanism.Close, appendClose(nil, code, ""))
 	}
 	s.startFlusherLocked()
@@ -429,8 +432,8 @@ func (s *sender) shutdown(code CloseCode, refusal error, until time.Time) {
 	s.cond.Broadcast()
 }
 
-// rest waits until the sending half is at rest and returns why not everything
-// was sent, if so.
+// rest waits until the sending half is at rest and returns why data was
+// dropped, if so.
 func (s *sender) rest() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -440,7 +443,7 @@ func (s *sender) rest() error {
 	if s.timer != nil {
 		s.timer.Stop()
 	}
-	return s.err
+	return s.lost
 }
 
 // failLocked records that the carrier takes nothing any more.
@@ -448,10 +451,17 @@ func (s *sender) failLocked(err error) {
 	if s.err == nil {
 		s.err = err
 	}
-	s.out.reset()
-	s.queue.reset()
+	s.dropLocked(&s.out, err)
+	s.dropLocked(&s.queue, err)
 	s.sent = 0
 	s.cond.Broadcast()
+}
+
+func (s *sender) dropLocked(b *batch, err error) {
+	if b.data && s.lost == nil {
+		s.lost = err
+	}
+	b.reset()
 }
 
 var longAgo = time.Unix(1, 0)
