@@ -107,7 +107,7 @@ func (h *handshake) Session() (mechanism.Session, error) {
 	}
 	h.session = true
 	h.log("CURVE_BOX_KEY", h.core.shared[:])
-	s := &session{binding: h.core.derive(labelBinding)}
+	s := &session{binding: h.core.binding()}
 	s.tx, s.rx = h.core.directions()
 	h.forget()
 	return s, nil
@@ -128,8 +128,3 @@ func (h *handshake) forget() {
 		clear(h.core.shared[:])
 	}
 }
-
-// Labels of what is derived at the end of the handshake (SPEC §8).
-const (
-	labelBinding = "securesp/1 CURVE binding"
-)

@@ -228,7 +228,8 @@ func (h *Handshake) sendWelcome(dst []byte) ([]byte, error) {
 	}
 	dst = appendWelcome(dst, w, random.welcome, h.helloKey)
 	h.cookieKey = &random.cookieKey
-	h.forgetHello()
+	h.helloKey = erased(h.helloKey)
+	h.ephemeralClient = [keySize]byte{}
 	return dst, nil
 }
 
@@ -243,8 +244,7 @@ func (h *Handshake) readWelcome(command []byte) error {
 	}
 	h.shared, h.ephemeralServer, h.cookie = shared, m.server, m.cookie
 	h.ephemeral = nil
-	clear(h.helloKey[:])
-	h.helloKey = nil
+	h.helloKey = erased(h.helloKey)
 	return nil
 }
 
@@ -297,8 +297,7 @@ func (h *Handshake) readInitiate(command []byte) error {
 		return err
 	}
 	h.client, h.remote, h.shared, h.received = m.client, remote, shared, m.nonce
-	clear(h.cookieKey[:])
-	h.cookieKey = nil
+	h.cookieKey = erased(h.cookieKey)
 	return nil
 }
 
@@ -350,19 +349,18 @@ func (h *Handshake) checkMetadata(encoded []byte) (Metadata, error) {
 	return remote, err
 }
 
-// forgetHello drops what WELCOME is made from.
-func (h *Handshake) forgetHello() {
-	clear(h.helloKey[:])
-	h.helloKey = nil
-	h.ephemeralClient = [keySize]byte{}
-}
+// binding returns the channel binding.
+func (h *Handshake) binding() []byte { return h.derive("securesp/1 CURVE binding", 32) }
 
-// derive returns 32 bytes that depend on k, both static keys and every byte of
-// the handshake. k itself is a key of boxes; HKDF keeps what is derived from
-// it apart from them.
-func (h *Handshake) derive(label string) []byte {
+// derive returns size bytes that depend on k, both static keys and every byte
+// of the handshake (SPEC §8):
+//
+//	HKDF-SHA256(k, salt = transcript, info = label ‖ C ‖ S)
+//
+// k itself is a key of boxes; HKDF keeps what is derived from it apart.
+func (h *Handshake) derive(label string, size int) []byte {
 	info := label + string(h.client[:]) + string(h.server[:])
-	out, err := hkdf.Key(sha256.New, h.shared[:], h.transcript[:], info, 32)
+	out, err := hkdf.Key(sha256.New, h.shared[:], h.transcript[:], info, size)
 	if err != nil {
 		panic("curve: HKDF refused a constant length")
 	}

@@ -29,11 +29,14 @@ func (d *direction) next() (nonce [24]byte, err error) {
 	return shortNonce(d.prefix, d.last+1), nil
 }
 
-func (d *direction) erase() {
-	if d.key != nil {
-		clear(d.key[:])
-		d.key = nil
+func (d *direction) erase() { d.key = erased(d.key) }
+
+// erased clears key, which may be nil, and returns nil in its place.
+func erased(key *[32]byte) *[32]byte {
+	if key != nil {
+		clear(key[:])
 	}
+	return nil
 }
 
 // directions returns the states with which both directions go on after the

@@ -111,6 +111,14 @@ func TestSuiteVectors(t *testing.T) {
 		is.NoErr(err) // read the message
 		from, to = to, from
 	}
+	checkRecords(t, v, initiator, responder)
+	checkPackets(t, v, initiator, responder)
+}
+
+// checkRecords encodes and decodes v's records in both directions.
+func checkRecords(t *testing.T, v vector, initiator, responder mechanism.Handshake) {
+	is := is.New(t)
+	is.Helper()
 	i, err := initiator.Session()
 	is.NoErr(err) // initiator's session
 	r, err := responder.Session()
@@ -133,6 +141,12 @@ func TestSuiteVectors(t *testing.T) {
 		is.Equal(kind, want.Type)
 		is.True(bytes.Equal(plaintext, want.Plaintext))
 	}
+}
+
+// checkPackets seals and opens v's packets in both directions.
+func checkPackets(t *testing.T, v vector, initiator, responder mechanism.Handshake) {
+	is := is.New(t)
+	is.Helper()
 	pi, err := initiator.PacketSession()
 	is.NoErr(err) // initiator's packet session
 	pr, err := responder.PacketSession()

@@ -43,10 +43,15 @@ def metadata(properties):
     return out
 
 
-def hkdf(secret, salt, info):
-    """HKDF-SHA256 for 32 bytes (RFC 5869)."""
+def hkdf(secret, salt, info, size):
+    """HKDF-SHA256 (RFC 5869)."""
     prk = hmac.new(salt, secret, hashlib.sha256).digest()
-    return hmac.new(prk, info + b"\x01", hashlib.sha256).digest()
+    out = block = b""
+    while len(out) < size:
+        counter = struct.pack(">B", len(out) // 32 + 1)
+        block = hmac.new(prk, block + info + counter, hashlib.sha256).digest()
+        out += block
+    return out[:size]
 
 
 def handshake(client_metadata, server_metadata):
@@ -85,7 +90,7 @@ def handshake(client_metadata, server_metadata):
         "client_random": c1 + vouch_nonce,
         "server_random": s1 + t + cookie_nonce + welcome_nonce,
         "messages": messages,
-    }, k, lambda label: hkdf(k, transcript, label.encode() + C + S)
+    }, k, lambda label, size: hkdf(k, transcript, label.encode() + C + S, size)
 
 
 def record(k, prefix, counter, kind, plaintext):
@@ -100,7 +105,7 @@ def message(k, prefix, counter, flags, content):
 
 def packet(key, index, counter, plaintext):
     sealed = crypto_box_afternm(plaintext, short(b"securespDATAGRAM", counter), key)
-    return index[:4] + struct.pack(">Q", counter) + sealed
+    return index + struct.pack(">Q", counter) + sealed
 
 
 def suite():
@@ -108,7 +113,7 @@ def suite():
     proof = [("Securesp-Prologue", hashlib.sha256(prologue).digest())]
     v, k, derive = handshake(proof, proof)
     v["prologue"] = prologue
-    v["binding"] = derive("securesp/1 CURVE binding")
+    v["binding"] = derive("securesp/1 CURVE binding", 32)
     v["records"] = []
     plaintexts = [(0x10, b""), (0x00, b"hello"), (0x00, bytes(range(256)))]
     for i, (kind, plaintext) in enumerate(plaintexts):
@@ -118,16 +123,15 @@ def suite():
             "from_initiator": record(k, b"CurveZMQMESSAGEC", 3 + i, kind, plaintext),
             "from_responder": record(k, b"CurveZMQMESSAGES", 2 + i, kind, plaintext),
         })
+    packet_keys = derive("securesp/1 CURVE packet", 72)
+    key_i2r, key_r2i = packet_keys[:32], packet_keys[32:64]
+    index_i, index_r = packet_keys[64:68], packet_keys[68:]
     v["packets"] = []
     for i, plaintext in enumerate([b"", b"hello", bytes(100)]):
         v["packets"].append({
             "plaintext": plaintext,
-            "from_initiator": packet(
-                derive("securesp/1 CURVE packet key initiator"),
-                derive("securesp/1 CURVE packet index responder"), i, plaintext),
-            "from_responder": packet(
-                derive("securesp/1 CURVE packet key responder"),
-                derive("securesp/1 CURVE packet index initiator"), i, plaintext),
+            "from_initiator": packet(key_i2r, index_r, i, plaintext),
+            "from_responder": packet(key_r2i, index_i, i, plaintext),
         })
     return v
 
