@@ -23,19 +23,9 @@ func loadKey(path, prefix string, parse func(text string) error) error {
 		return err
 	}
 	defer clear(content)
-	var key []byte
-	for line := range bytes.Lines(content) {
-		line = bytes.TrimSpace(line)
-		if len(line) == 0 || line[0] == '#' {
-			continue
-		}
-		if key != nil {
-			return fileError(path, "has more than one line that is not a comment; keep one "+kindOf(prefix)+" in it", ErrFormat)
-		}
-		key = line
-	}
-	if key == nil {
-		return fileError(path, fmt.Sprintf("holds no %s; it needs one line that starts with %q", kindOf(prefix), prefix), ErrFormat)
+	key, err := keyLine(path, prefix, content)
+	if err != nil {
+		return err
 	}
 	if err := parse(string(key)); err != nil {
 		var e *keyError
@@ -45,6 +35,25 @@ func loadKey(path, prefix string, parse func(text string) error) error {
 		return fileError(path, "is not usable", err)
 	}
 	return nil
+}
+
+// keyLine returns the only line of content that is neither blank nor a comment.
+func keyLine(path, prefix string, content []byte) ([]byte, error) {
+	var key []byte
+	for line := range bytes.Lines(content) {
+		line = bytes.TrimSpace(line)
+		if len(line) == 0 || line[0] == '#' {
+			continue
+		}
+		if key != nil {
+			return nil, fileError(path, "has more than one line that is not a comment; keep one "+kindOf(prefix)+" in it", ErrFormat)
+		}
+		key = line
+	}
+	if key == nil {
+		return nil, fileError(path, fmt.Sprintf("holds no %s; it needs one line that starts with %q", kindOf(prefix), prefix), ErrFormat)
+	}
+	return key, nil
 }
 
 // readSecretFile returns the content of a file that only its owner may access.

@@ -63,7 +63,7 @@ func ReadAll(r io.Reader, size, limit int64) ([]byte, error) {
 		}
 		n, err := r.Read(content[len(content):cap(content)])
 		content = content[:len(content)+n]
-		if err == nil && int64(len(content)) > limit {
+		if int64(len(content)) > limit {
 			err = ErrTooLarge
 		}
 		if err == io.EOF {
