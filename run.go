@@ -43,6 +43,10 @@ func (r *handshakeRun) interrupt(cause error) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.cancel(cause)
+	if !r.begun {
+		r.begun, r.finished, r.err = true, true, &HandshakeError{Stage: "preface", Err: cause}
+		close(r.done)
+	}
 	return r.finished && r.err == nil
 }
 
@@ -124,10 +128,7 @@ func (c *Conn) prepare(h *handshaker) {
 		ClearPermitted:     c.clearPermitted,
 		Extensions:         h.theirs.extensions,
 	}
-	for _, k := range h.keyLog {
-		fmt.Fprintf(c.config.KeyLogWriter, "SECURESP %s %x %x\n", k.label, c.state.Binding, k.secret)
-		clear(k.secret)
-	}
+	c.logKeys(h.keyLog)
 	if w, ok := c.config.Trust.(trust.Watcher); ok {
 		c.stopWatch = w.Watch(h.peer, func(cause error) {
 			go func() {
@@ -135,6 +136,18 @@ func (c *Conn) prepare(h *handshaker) {
 				c.revoked(cause)
 			}()
 		})
+	}
+}
+
+// keyLogMu keeps the lines of connections that share a writer apart.
+var keyLogMu sync.Mutex
+
+func (c *Conn) logKeys(entries []keyLogEntry) {
+	keyLogMu.Lock()
+	defer keyLogMu.Unlock()
+	for _, e := range entries {
+		fmt.Fprintf(c.config.KeyLogWriter, "SECURESP %s %x %x\n", e.label, c.state.Binding, e.secret)
+		clear(e.secret)
 	}
 }
 

@@ -467,6 +467,9 @@ func (s *sender) dropLocked(b *batch, err error) {
 var longAgo = time.Unix(1, 0)
 
 func isTimeout(err error) bool {
+	if err == nil {
+		return false
+	}
 	var t net.Error
 	return errors.As(err, &t) && t.Timeout()
 }

@@ -10,10 +10,11 @@ import (
 
 // The prefixes of keys as text (SPEC §6).
 const (
-	publicPrefix  = "spk1:"
-	privatePrefix = "ssk1:"
-	sharedPrefix  = "sps1:"
-	servicePrefix = "sek1:"
+	publicPrefix        = "spk1:"
+	privatePrefix       = "ssk1:"
+	sharedPrefix        = "sps1:"
+	servicePrefix       = "sek1:"
+	serviceSecretPrefix = "sdk1:"
 )
 
 // kinds names what each prefix stands for.
@@ -22,6 +23,7 @@ var kinds = []struct{ prefix, name string }{
 	{privatePrefix, "private key"},
 	{sharedPrefix, "pre-shared key"},
 	{servicePrefix, "service key"},
+	{serviceSecretPrefix, "secret service key"},
 }
 
 const checksumSize = 4

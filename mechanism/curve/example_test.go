@@ -42,15 +42,15 @@ func ExampleMechanism() {
 			fmt.Println(err)
 			return
 		}
-		fmt.Println(len(message), "bytes from the", map[bool]string{true: "client", false: "server"}[from == client])
+		fmt.Println(len(message), "bytes")
 		from, to = to, from
 	}
 	fmt.Println("the server knows its client:", server.Peer().CurveKey == clientKey.Public())
 	// Output:
-	// 200 bytes from the client
-	// 168 bytes from the server
-	// 311 bytes from the client
-	// 84 bytes from the server
+	// 200 bytes
+	// 168 bytes
+	// 311 bytes
+	// 84 bytes
 	// the server knows its client: true
 }
 

@@ -297,16 +297,25 @@ func (h *Handshake) mixToken(t token) error {
 	return h.mixDH(h.s, h.re)
 }
 
-// mixDH is MixKey(DH(own, other)). It refuses the all-zero result of a key of
-// low order, which would make the result independent of our own key.
+// mixDH is MixKey(DH(own, other)).
 func (h *Handshake) mixDH(own *ecdh.PrivateKey, other *ecdh.PublicKey) error {
-	result, err := own.ECDH(other)
+	result, err := dh(own, other)
 	if err != nil {
-		return mechanism.ErrAuthentication
+		return err
 	}
 	defer clear(result)
 	h.mixKey(result)
 	return nil
+}
+
+// dh is X25519. It refuses keys of low order, with which the result would be
+// zero, whatever our own key is; package ecdh finds them.
+func dh(own *ecdh.PrivateKey, other *ecdh.PublicKey) ([]byte, error) {
+	result, err := own.ECDH(other)
+	if err != nil {
+		return nil, mechanism.ErrAuthentication
+	}
+	return result, nil
 }
 
 // mixE mixes in an ephemeral public key. In psk patterns it also makes keys
