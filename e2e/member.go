@@ -1,0 +1,200 @@
+package e2e
+
+import (
+	"crypto/ed25519"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/securesp/securesp/internal/replay"
+	"github.com/securesp/securesp/keys"
+)
+
+// MemberConfig is what a [Member] is made with. It is not kept.
+type MemberConfig struct {
+	// Key is the member's own: updates are sealed to it and the signing
+	// key is derived from it. It should serve nothing else, and may be
+	// generated anew for each Member. Required.
+	Key *keys.ServicePrivate
+
+	// Owner is the identity of the group's owner, and Group the group's
+	// name. Required.
+	Owner keys.Public
+	Group string
+
+	// Window is how far a message's or an update's time may be from Now,
+	// either way, and for how long a replaced key still opens messages
+	// that were on their way. Default DefaultWindow, at most MaxWindow.
+	Window time.Duration
+
+	// MaxBody is the size in bytes of the largest body that is sealed or
+	// opened. Default DefaultMaxBody.
+	MaxBody int
+
+	// Now tells the time. Default time.Now. Where the same Key is used
+	// again after a restart, the clock must not have gone back: others
+	// would take this member's messages for replays until it has caught up.
+	Now func() time.Time
+}
+
+// Member is one member of a group, which seals, signs and opens messages. It
+// is safe for concurrent use.
+type Member struct {
+	config MemberConfig
+	random randomness
+	sign   ed25519.PrivateKey
+	card   Card
+
+	mu      sync.Mutex
+	serial  uint64 // of the newest update
+	id      groupID
+	self    senderID
+	sends   bool
+	seq     uint64 // of the next message
+	epochs  epochs
+	senders map[senderID]*memberSender
+}
+
+// memberSender is somebody whose messages a member accepts.
+type memberSender struct {
+	groupSender
+	window replay.Window
+}
+
+// NewMember returns a member that waits for its first update. It returns an
+// error that matches ErrConfig if something required is missing or a value is
+// out of bounds.
+func NewMember(config MemberConfig) (*Member, error) {
+	return newMember(config, randomness{})
+}
+
+func newMember(config MemberConfig, r randomness) (*Member, error) {
+	if config.Key.Public() == nil || config.Owner.IsZero() {
+		return nil, configError("a member needs its own key and the owner's")
+	}
+	if config.Group == "" || len(config.Group) > MaxGroupName {
+		return nil, configError("the group's name is missing or too long")
+	}
+	if err := setCommon(&config.Window, &config.MaxBody, &config.Now); err != nil {
+		return nil, err
+	}
+	m := &Member{config: config, random: r, sign: signingKey(config.Key)}
+	m.card = Card{config.Key.Public(), [ed25519.PublicKeySize]byte(m.sign.Public().(ed25519.PublicKey))}
+	m.seq = uint64(max(config.Now().UnixNano(), 0))
+	return m, nil
+}
+
+// Card returns what the owner needs to invite the member.
+func (m *Member) Card() Card { return m.card }
+
+// maxUpdateBody is the size of the largest state of a group.
+const maxUpdateBody = 1 + MaxGroupName + 16 + 8 + 4 + 2*keySize + 2 +
+	MaxGroupMembers*(keys.Size+ed25519.PublicKeySize+1+MaxGroupName)
+
+// Update takes an update from the group's owner. The message is neither
+// changed nor kept. Errors match ErrUnknownKey if the update is for another
+// member or group, ErrReplay if the member has this or a newer one, ErrExpired
+// if it is outside the time window, ErrNotAuthorized if it is not the owner's,
+// ErrAuthentication, ErrMalformed or ErrTooLarge. They change nothing.
+func (m *Member) Update(message []byte) error {
+	state, err := m.openUpdate(message)
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if state.serial <= m.serial {
+		return ErrReplay
+	}
+	m.serial = state.serial
+	if state.id != m.id {
+		m.id, m.epochs, m.senders = state.id, epochs{}, nil
+	}
+	m.epochs.advance(state.epoch, state.key, state.topicKey, m.config.Now(), m.config.Window)
+	m.takeSendersLocked(state.senders)
+	return nil
+}
+
+func (m *Member) openUpdate(message []byte) (*groupState, error) {
+	id, err := checkEnvelope(message, formGroupUpdate, maxUpdateBody)
+	if err != nil {
+		return nil, err
+	}
+	if id != m.card.service.ID() {
+		return nil, ErrUnknownKey
+	}
+	e, err := openEnvelope(message, m.config.Key, m.random)
+	if err != nil {
+		return nil, err
+	}
+	body, tail, err := e.openBody(nil, message)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(body)
+	if e.sender != m.config.Owner {
+		return nil, ErrNotAuthorized
+	}
+	if !within(tail.time, m.config.Now(), m.config.Window) {
+		return nil, ErrExpired
+	}
+	state, err := parseGroupState(body)
+	if err != nil {
+		return nil, err
+	}
+	if state.name != m.config.Group {
+		return nil, ErrUnknownKey
+	}
+	return state, nil
+}
+
+// takeSendersLocked replaces the list of senders. Those who stay keep their
+// replay windows.
+func (m *Member) takeSendersLocked(list []groupSender) {
+	old := m.senders
+	m.senders, m.sends = make(map[senderID]*memberSender, len(list)), false
+	for _, s := range list {
+		id := newSenderID(m.id, s.identity, s.sign[:])
+		if s.sign == m.card.sign {
+			m.self, m.sends = id, true
+			continue
+		}
+		sender := &memberSender{groupSender: s}
+		if before := old[id]; before != nil {
+			sender.window = before.window
+		}
+		m.senders[id] = sender
+	}
+}
+
+// Prefixes returns what to subscribe to for messages on a topic: in clear mode
+// the topic, in hidden mode the empty prefix, in blind mode one prefix, or
+// several around a change of generation. Subscribe anew after each Update in
+// blind mode. It returns an error that matches ErrUnknownKey before the first
+// update.
+func (m *Member) Prefixes(topic Topic) ([][]byte, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.epochs.current() == nil {
+		return nil, errNoUpdate
+	}
+	if topic.Mode != TopicBlind {
+		return [][]byte{topic.prefix(nil)}, nil
+	}
+	m.epochs.expire(m.config.Now())
+	var prefixes [][]byte
+	generation := ^uint32(0)
+	for i := len(m.epochs.held) - 1; i >= 0; i-- {
+		if k := m.epochs.held[i]; k.epoch.generation() != generation {
+			generation = k.epoch.generation()
+			prefixes = append(prefixes, topic.prefix(k))
+		}
+	}
+	return prefixes, nil
+}
+
+var errNoUpdate = &textError{"the group's owner has sent no update yet", []error{ErrUnknownKey}}
+
+// Format prints what it is: no verb shows a secret.
+func (m *Member) Format(f fmt.State, _ rune) { io.WriteString(f, "e2e group member") }

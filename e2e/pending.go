@@ -1,0 +1,250 @@
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/securesp/securesp/keys"
+	"github.com/securesp/securesp/mechanism"
+	"github.com/securesp/securesp/mechanism/noise"
+)
+
+// Pending is a request whose reply has not come yet. It is safe for concurrent
+// use.
+type Pending struct {
+	client *Client
+
+	mu       sync.Mutex
+	form     byte      // of the request
+	time     time.Time // when it was sealed
+	service  *keys.ServicePublic
+	done     bool // a reply was opened
+	retried  bool // Retry was called
+	mayRetry bool
+	wrongKey bool // a hint said that the service does not have its key
+
+	// For formRequest. Once a reply's Noise message was read, its content
+	// key is kept: the rest may have been altered, and come again intact.
+	handshake  *noise.Handshake
+	noiseReply [noiseReplySize]byte
+	contentKey *[keySize]byte
+
+	// For formTicketRequest.
+	ticket   *clientTicket
+	exchange resumed
+}
+
+func (p *Pending) sealFull(dst, body []byte, to *keys.ServicePublic) ([]byte, error) {
+	if to == nil {
+		return nil, configError("the client has no key of a service")
+	}
+	tail := requestTail{time: p.client.config.Now(), wantTicket: !p.client.config.NoTickets}
+	dst, handshake, err := sealEnvelope(dst, formRequest, p.client.config.Identity, to, p.client.random, body, tail)
+	if err != nil {
+		return nil, err
+	}
+	p.form, p.time, p.service, p.handshake = formRequest, tail.time, to, handshake
+	return dst, nil
+}
+
+func (p *Pending) sealResumed(dst, body []byte, t *clientTicket) []byte {
+	tail := requestTail{time: p.client.config.Now()}
+	p.form, p.time, p.service, p.ticket = formTicketRequest, tail.time, t.service, t
+	dst, p.exchange = sealTicketRequest(dst, t, p.client.random, body, tail)
+	return dst
+}
+
+// Open opens the reply and appends its body to dst, which must not overlap
+// message. The message is neither changed nor kept.
+//
+// An error that matches ErrRetry means that the service could not use the
+// request as it was sealed; it matches ErrUnknownKey or ErrExpired too. Call
+// Retry then, once, and send what it returns. Where the error comes from a
+// hint that anybody on the way can forge, that fresh request is all that it
+// can bring about, and the genuine reply is still taken until Retry is called.
+//
+// ErrNotAuthorized and ErrExpired without ErrRetry are the service's own
+// verdict. After ErrAuthentication, ErrMalformed or ErrTooLarge the genuine
+// reply may still be opened. Once a reply was opened, every other one is
+// ErrReplay.
+func (p *Pending) Open(dst, message []byte) ([]byte, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.done {
+		return nil, ErrReplay
+	}
+	switch form := formOf(message); {
+	case form == formHint && p.form != formClear:
+		return nil, p.hint(message)
+	case form == formClear && p.form == formClear:
+		return p.openClear(dst, message)
+	case form == formReply && p.form == formRequest:
+		return p.openReply(dst, message)
+	case form == formTicketReply && p.form == formTicketRequest:
+		return p.openTicketReply(dst, message)
+	case form == formClear:
+		return nil, ErrAuthentication // sealed by nobody
+	default:
+		return nil, ErrMalformed
+	}
+}
+
+// Retry seals the request anew, with the same body as before, and appends it
+// to dst, which body must not overlap. It always makes a full request. It may
+// be called once, after Open returned an error that matches ErrRetry, and
+// returns mechanism.ErrOrder otherwise. From then on only the reply to the new
+// request is taken.
+func (p *Pending) Retry(dst, body []byte) ([]byte, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.mayRetry {
+		return nil, mechanism.ErrOrder
+	}
+	if len(body) > p.client.config.MaxBody {
+		return nil, ErrTooLarge
+	}
+	// The key that the service does not know comes last, unless there is
+	// no other; a key that is not the reason is used again.
+	to := p.client.service(nil)
+	if p.wrongKey && to.Equal(p.service) {
+		to = p.client.service(p.service)
+	}
+	dst, err := p.sealFull(dst, body, to)
+	if err != nil {
+		return nil, err
+	}
+	p.retried, p.mayRetry, p.done = true, false, false
+	p.contentKey, p.ticket, p.exchange = nil, nil, resumed{}
+	return dst, nil
+}
+
+// hint takes an unauthenticated hint (SPEC §7): EF | code:u8.
+func (p *Pending) hint(message []byte) error {
+	if len(message) != 2 {
+		return ErrMalformed
+	}
+	var cause error
+	switch message[1] {
+	case hintUnknownKey:
+		cause = ErrUnknownKey
+		p.wrongKey = true
+	case hintUnusableTicket:
+		cause = ErrExpired
+	default:
+		return ErrMalformed
+	}
+	if p.ticket != nil {
+		p.client.dropTicket(p.ticket)
+	}
+	return p.again(cause)
+}
+
+// again returns cause, and permits Retry if it was not called yet.
+func (p *Pending) again(cause error) error {
+	if p.retried {
+		return cause
+	}
+	p.mayRetry = true
+	return retryError(cause)
+}
+
+func (p *Pending) openReply(dst, message []byte) ([]byte, error) {
+	if len(message) < replyAt+replyTailSize+tagSize {
+		return nil, ErrMalformed
+	}
+	if err := p.checkReplySize(message, replyAt); err != nil {
+		return nil, err
+	}
+	key, err := p.readNoiseReply([noiseReplySize]byte(message[1:]))
+	if err != nil {
+		return nil, err
+	}
+	opened, err := openPart(dst, oneTime(key[:]), zeroNonce[:], message, replyAt)
+	if err != nil {
+		return nil, err
+	}
+	return p.finish(opened, len(dst))
+}
+
+// readNoiseReply returns the content key of a reply.
+func (p *Pending) readNoiseReply(message [noiseReplySize]byte) (*[keySize]byte, error) {
+	if p.contentKey != nil {
+		if message != p.noiseReply {
+			return nil, ErrAuthentication
+		}
+		return p.contentKey, nil
+	}
+	var key [keySize]byte
+	if _, err := p.handshake.ReadMessage(key[:0], message[:]); err != nil {
+		return nil, ErrAuthentication
+	}
+	p.noiseReply, p.contentKey, p.handshake = message, &key, nil
+	return &key, nil
+}
+
+func (p *Pending) openTicketReply(dst, message []byte) ([]byte, error) {
+	if len(message) < ticketReplyAt+replyTailSize+tagSize {
+		return nil, ErrMalformed
+	}
+	if err := p.checkReplySize(message, ticketReplyAt); err != nil {
+		return nil, err
+	}
+	opened, err := openPart(dst, p.exchange.replyCipher(), message[1:ticketReplyAt], message, ticketReplyAt)
+	if err != nil {
+		return nil, err
+	}
+	return p.finish(opened, len(dst))
+}
+
+// maxReplyTail is the largest tail, TLVs included.
+const maxReplyTail = replyTailSize + 1<<16 - 1
+
+func (p *Pending) checkReplySize(message []byte, at int) error {
+	if len(message)-at-tagSize-maxReplyTail > p.client.config.MaxBody {
+		return ErrTooLarge
+	}
+	return nil
+}
+
+// finish takes the opened part of an authentic reply, which starts at index
+// start of opened.
+func (p *Pending) finish(opened []byte, start int) ([]byte, error) {
+	body, tail, err := cutReplyTail(opened, start)
+	if err == nil && len(body)-start > p.client.config.MaxBody {
+		err = ErrTooLarge
+	}
+	if err != nil {
+		clear(opened[start:])
+		return nil, err
+	}
+	if tail.ticket != nil && p.form == formRequest {
+		p.client.takeTicket(p.service, tail.ticket, p.time)
+	}
+	clear(opened[len(body):])
+	p.done, p.mayRetry = true, false
+	if p.form == formRequest {
+		clear(p.contentKey[:])
+		p.client.prefer(p.service)
+	}
+	if tail.status == statusOK {
+		return body, nil
+	}
+	clear(body[start:])
+	if err = tail.status.err(); tail.status == statusExpired {
+		err = p.again(err)
+	}
+	return nil, err
+}
+
+func (p *Pending) openClear(dst, message []byte) ([]byte, error) {
+	if len(message)-1 > p.client.config.MaxBody {
+		return nil, ErrTooLarge
+	}
+	p.done = true
+	return append(grow(dst, len(message)-1, message), message[1:]...), nil
+}
+
+// Format prints what it is: no verb shows a secret.
+func (p *Pending) Format(f fmt.State, _ rune) { io.WriteString(f, "pending e2e request") }
