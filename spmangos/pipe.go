@@ -1,0 +1,147 @@
+package spmangos
+
+import (
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"go.nanomsg.org/mangos/v3"
+	"go.nanomsg.org/mangos/v3/transport"
+
+	"github.com/securesp/securesp"
+	"github.com/securesp/securesp/mechanism"
+)
+
+// pipe is one connection as mangos sees it. One SP message is one message of
+// the connection, which batches those that follow each other closely.
+type pipe struct {
+	conn    *securesp.Conn
+	config  *securesp.Config
+	maxRecv int
+	guess   int // the size of the last message received; one Recv runs at a time
+
+	mu  sync.Mutex
+	err error // what ended the pipe
+}
+
+func newPipe(conn *securesp.Conn, maxRecv int, config *securesp.Config) *pipe {
+	return &pipe{conn: conn, config: config, maxRecv: maxRecv}
+}
+
+// Send sends one message: header and body go into the connection's buffer, so
+// the message, which others may share, is only read. It is freed on success.
+//
+// A message that the peer has said it would not accept is dropped, and the
+// drop reported. Failing would make mangos reconnect, and a REQ socket send it
+// again, for ever.
+func (p *pipe) Send(m *mangos.Message) error {
+	err := p.conn.WriteMessage(m.Header, m.Body)
+	if errors.Is(err, securesp.ErrMessageTooLarge) {
+		if l := p.config.Logger; l != nil {
+			l.Warn("securesp: dropped a message larger than the peer accepts",
+				"remote", p.conn.RemoteAddr().String(), "size", len(m.Header)+len(m.Body))
+		}
+		err = nil
+	}
+	if err != nil {
+		return p.fail(err)
+	}
+	m.Free()
+	return nil
+}
+
+// Recv returns the next message, all of it in Body.
+func (p *pipe) Recv() (*mangos.Message, error) {
+	// A message of about the last one's size finds its memory in mangos'
+	// pools; any other is read all the same.
+	m := mangos.NewMessage(min(p.guess, maxPooled))
+	body, err := p.conn.ReadMessage(m.Body)
+	if err != nil {
+		m.Free()
+		return nil, p.fail(err)
+	}
+	m.Body = body
+	p.guess = len(body)
+	return m, nil
+}
+
+// maxPooled is the size of the largest message whose memory mangos pools.
+const maxPooled = 65535
+
+// fail records the first error and returns what mangos should see of it.
+func (p *pipe) fail(err error) error {
+	p.mu.Lock()
+	if p.err == nil && !errors.Is(err, net.ErrClosed) && err != io.EOF {
+		p.err = err
+	}
+	p.mu.Unlock()
+	switch {
+	case err == io.EOF || errors.Is(err, net.ErrClosed):
+		return mangos.ErrClosed
+	case errors.Is(err, securesp.ErrMessageTooLarge):
+		return mangos.ErrTooLong
+	}
+	return err
+}
+
+// Close lets what was sent reach the peer, within a bound.
+func (p *pipe) Close() error {
+	if err := p.conn.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		return p.fail(err)
+	}
+	return nil
+}
+
+func (p *pipe) GetOption(name string) (interface{}, error) {
+	switch name {
+	case mangos.OptionLocalAddr:
+		return p.conn.LocalAddr(), nil
+	case mangos.OptionRemoteAddr:
+		return p.conn.RemoteAddr(), nil
+	case mangos.OptionMaxRecvSize:
+		return p.maxRecv, nil
+	case OptionState:
+		return p.conn.ConnectionState(), nil
+	case OptionPeerKey:
+		return p.conn.ConnectionState().Peer.Key, nil
+	case OptionCloseError:
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.err, nil
+	}
+	if c := p.conn.ConnectionState().Peer.Credentials; c != nil {
+		switch name {
+		case mangos.OptionPeerPID:
+			return c.PID, nil
+		case mangos.OptionPeerUID:
+			return int(c.UID), nil
+		case mangos.OptionPeerGID:
+			return int(c.GID), nil
+		}
+	}
+	return nil, mangos.ErrBadOption // core asks the dialer or listener then
+}
+
+func peerOf(conn *securesp.Conn) mechanism.Peer {
+	peer := conn.ConnectionState().Peer
+	return mechanism.Peer{Key: peer.Key, CurveKey: peer.CurveKey}
+}
+
+func (e *endpoint) maxRecv() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.maxRecvSize
+}
+
+func (e *endpoint) tcpKeepAlive() time.Duration {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.noKeepAlive {
+		return -1
+	}
+	return e.keepAlive
+}
+
+var _ transport.Pipe = (*pipe)(nil)
