@@ -37,7 +37,8 @@ func TestCurveGolden(t *testing.T) {
 		is.Equal(hex.EncodeToString(b[:]), pair.publicHex)
 		is.Equal(public.String(), pair.public)
 		is.Equal(private.Public(), public)
-		is.True(private.ECDH() == private.ECDH()) // always the same object
+		kept := private.ECDH()
+		is.True(private.ECDH() == kept) // always the same object
 		ecdhPublic, err := public.ECDH()
 		is.NoErr(err) // public key for crypto/ecdh
 		is.True(private.ECDH().PublicKey().Equal(ecdhPublic))

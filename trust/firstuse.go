@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -166,9 +167,19 @@ func openLocked(path string) (*os.File, error) {
 	}
 }
 
+// appendable is what appendLine needs of an *os.File.
+type appendable interface {
+	io.ReaderAt
+	io.StringWriter
+	Name() string
+	Stat() (fs.FileInfo, error)
+	Sync() error
+	Truncate(size int64) error
+}
+
 // appendLine adds a line to the end of a file and has it on disk when it
 // returns. After an error the file is as it was.
-func appendLine(file *os.File, line string) error {
+func appendLine(file appendable, line string) error {
 	info, err := file.Stat()
 	if err != nil {
 		return err

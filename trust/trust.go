@@ -37,9 +37,9 @@ type Peer struct {
 	Credentials *Credentials
 
 	// Name is what we know the peer by: the address that was dialled
-	// ("host:port" or the path of a UNIX socket), or a name we gave it.
-	// It is empty for a peer that came to us; never is it the peer's own
-	// claim.
+	// ("host:port" or the path of a UNIX socket), or in a suite that rests
+	// on a shared secret alone the name that a holder of it goes by. It is
+	// empty for other peers that came to us.
 	Name string
 }
 
