@@ -11,6 +11,8 @@
 //	spk1:…  public key, may be shown to anybody
 //	ssk1:…  private key
 //	sps1:…  pre-shared key
+//	sek1:…  public key of a service, may be shown to anybody
+//	sdk1:…  private key of a service
 //
 // CURVE keys are 40 characters of Z85 instead, as everywhere in ZeroMQ.
 //
