@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"path/filepath"
@@ -111,7 +110,17 @@ var suites = []struct {
 	{"IKhfs", mechanism.IKhfsAESGCM},
 	{"XXhfs+psk3", mechanism.XXhfsPSK3ChaChaPoly},
 	{"NNhfs+psk0", mechanism.NNhfsPSK0ChaChaPoly},
+	{"CURVE", mechanism.Curve},
 	{"NULL", mechanism.Null},
+}
+
+func curveKey(t testing.TB) *keys.CurvePrivate {
+	t.Helper()
+	k, err := keys.GenerateCurve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
 }
 
 // configs returns matching configurations for the two sides of suite.
@@ -133,6 +142,10 @@ func configs(t testing.TB, suite mechanism.Suite) (initiator, responder *secures
 	switch suite {
 	case mechanism.Null, mechanism.NNhfsPSK0AESGCM, mechanism.NNhfsPSK0ChaChaPoly:
 		initiator.Trust, responder.Trust = nil, nil
+	case mechanism.Curve:
+		i, r := curveKey(t), curveKey(t)
+		initiator.CurveIdentity, responder.CurveIdentity = i, r
+		initiator.Trust, responder.Trust = trust.CurveKeys(r.Public()), trust.CurveKeys(i.Public())
 	case mechanism.NKhfsAESGCM, mechanism.NKhfsChaChaPoly:
 		responder.Trust = trust.Anyone()
 	}
@@ -235,10 +248,8 @@ func TestBulk(t *testing.T) {
 			errs <- errors.Join(err, a.Close())
 		}()
 		got, err := io.ReadAll(b)
-		is.NoErr(err)                    // read to the authenticated end
-		is.NoErr(<-errs)                 // write and close
+		is.NoErr(err)                   // read to the authenticated end
+		is.NoErr(<-errs)                // write and close
 		is.True(bytes.Equal(got, sent)) // the bytes
 	})
 }
-
-var _ = fmt.Sprint

@@ -4,6 +4,7 @@ import (
 	"golang.org/x/sys/cpu"
 
 	"github.com/securesp/securesp/mechanism"
+	"github.com/securesp/securesp/mechanism/curve"
 	"github.com/securesp/securesp/mechanism/noise"
 	"github.com/securesp/securesp/mechanism/null"
 )
@@ -14,6 +15,8 @@ func mechanismFor(s mechanism.Suite) (mechanism.Mechanism, bool) {
 	switch s {
 	case mechanism.Null:
 		return null.Mechanism(), true
+	case mechanism.Curve:
+		return curve.Mechanism(), true
 	default:
 		return noise.Mechanism(s)
 	}
