@@ -5,7 +5,9 @@ import (
 	"crypto/ecdh"
 	"crypto/mlkem"
 	"crypto/mlkem/mlkemtest"
+	"crypto/sha256"
 	"io"
+	"reflect"
 
 	"github.com/securesp/securesp/mechanism"
 )
@@ -106,4 +108,16 @@ func Encapsulate(h *Handshake) (shared, ciphertext []byte) { return h.encapsulat
 // ends with.
 func Decapsulate(h *Handshake, ciphertext []byte) ([]byte, error) {
 	return h.kem.Decapsulate(ciphertext)
+}
+
+// HandshakeIsForgotten reports whether no secret of the handshake proper is
+// left.
+func HandshakeIsForgotten(h *Handshake) bool {
+	want := handshakeState{step: h.step, rs: h.rs, proved: h.proved}
+	return reflect.DeepEqual(h.handshakeState, want) && h.s == nil && h.psk == nil && h.rand == nil
+}
+
+// SecretsAreForgotten reports whether the sessions' secrets are gone, too.
+func SecretsAreForgotten(h *Handshake) bool {
+	return h.secrets.traffic == [2][keyLen]byte{} && h.secrets.packet == [sha256.Size]byte{}
 }
