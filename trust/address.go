@@ -42,7 +42,7 @@ func contains(networks []netip.Prefix, addr net.Addr) bool {
 // addrOf returns the IP address in addr, false if it has none.
 func addrOf(addr net.Addr) (netip.Addr, bool) {
 	switch a := addr.(type) {
-	case nil:
+	case nil, *net.UnixAddr:
 		return netip.Addr{}, false
 	case interface{ AddrPort() netip.AddrPort }: // *net.TCPAddr, *net.UDPAddr
 		ip := a.AddrPort().Addr().Unmap()
