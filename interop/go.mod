@@ -1,0 +1,16 @@
+module github.com/securesp/securesp/interop
+
+go 1.26.0
+
+require (
+	github.com/flynn/noise v1.1.0
+	github.com/matryer/is v1.4.1
+	github.com/securesp/securesp v0.0.0
+)
+
+require (
+	golang.org/x/crypto v0.58.0 // indirect
+	golang.org/x/sys v0.49.0 // indirect
+)
+
+replace github.com/securesp/securesp => ../
