@@ -3,12 +3,12 @@
 // Serves requests to the methods of peer, one JSON object a line: see
 // peer_test.go.
 module.exports = function serve(peer) {
-  const plain = new Set(['protocol', 'initiator', 'nonce']);
+  const plain = new Set(['op', 'protocol', 'initiator', 'nonce', 'counter', 'type']);
   const lines = require('readline').createInterface({ input: process.stdin });
   lines.on('line', (line) => {
     const request = JSON.parse(line);
     for (const key of Object.keys(request)) {
-      if (key !== 'op' && !plain.has(key)) {
+      if (!plain.has(key)) {
         request[key] = new Uint8Array(Buffer.from(request[key], 'hex'));
       }
     }

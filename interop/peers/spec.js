@@ -109,7 +109,8 @@ class Cipher {
 }
 
 class Handshake {
-  constructor({ protocol, initiator, prologue, s, rs, psk }) {
+  // ephemeral, kemSeed and kemRandomness are for vectors only.
+  constructor({ protocol, initiator, prologue, s, rs, psk, ephemeral, kemSeed, kemRandomness }) {
     const [, name, , cipher] = protocol.split('_');
     if (!scripts[name]) throw new Error('unknown pattern');
     this.messages = scripts[name].map((m) => m.split(' '));
@@ -119,6 +120,7 @@ class Handshake {
     this.s = s ? keyPair(s) : null;
     this.rs = rs || null;
     this.psk = psk;
+    this.fixed = { ephemeral, kemSeed, kemRandomness };
     this.h = protocol.length <= 32 ? Buffer.concat([Buffer.from(protocol)], 32) : hash(protocol);
     this.ck = this.h;
     this.cipher = null;
@@ -173,16 +175,16 @@ class Handshake {
     const out = [];
     for (const token of this.messages.shift()) {
       if (token === 'e') {
-        this.e = keyPair();
+        this.e = keyPair(this.fixed.ephemeral);
         out.push(this.e.public);
         this.mixEphemeral(this.e.public);
       } else if (token === 's') {
         out.push(this.encryptAndHash(this.s.public));
       } else if (token === 'e1') {
-        this.kem = ml_kem768.keygen(new Uint8Array(crypto.randomBytes(64)));
+        this.kem = ml_kem768.keygen(this.fixed.kemSeed || new Uint8Array(crypto.randomBytes(64)));
         out.push(this.encryptAndHash(this.kem.publicKey));
       } else if (token === 'ekem1') {
-        const { cipherText, sharedSecret } = ml_kem768.encapsulate(this.rkem);
+        const { cipherText, sharedSecret } = ml_kem768.encapsulate(this.rkem, this.fixed.kemRandomness);
         out.push(this.encryptAndHash(cipherText));
         this.mixKey(sharedSecret);
       } else {
@@ -221,6 +223,31 @@ class Handshake {
   }
 }
 
+// The key that a counter has under the rekeying rule (§4, §5).
+function keyOf(counter, cipher, key) {
+  const c = new Cipher(cipher, key);
+  for (let epoch = 0; epoch < Math.floor(counter / 65536); epoch++) c.rekey();
+  c.n = BigInt(counter);
+  return c;
+}
+
+// What both forms of a session are made from (§4, §5).
+function secretsOf({ ck, h }) {
+  const [i2r, r2i] = hkdf(ck, empty, 2);
+  const prk = hmac('securesp/1 packet', ck);
+  const stream = [];
+  for (let i = 1; i <= 3; i++) stream.push(hmac(prk, stream.length ? stream[i - 2] : empty, h, Buffer.from([i])));
+  const out = Buffer.concat(stream);
+  return {
+    i2r,
+    r2i,
+    packetI2R: out.subarray(0, 32),
+    packetR2I: out.subarray(32, 64),
+    indexI: out.subarray(64, 68),
+    indexR: out.subarray(68, 72),
+  };
+}
+
 let handshake, sending, receiving;
 serve({
   start(request) {
@@ -236,6 +263,25 @@ serve({
     const [first, second] = hkdf(handshake.ck, empty, 2).map((key) => new Cipher(handshake.cipherName, key));
     [sending, receiving] = handshake.initiator ? [first, second] : [second, first];
     return { hash: handshake.h, remote: handshake.rs || empty };
+  },
+  secrets() {
+    return secretsOf(handshake);
+  },
+  record({ counter, type, plaintext }) {
+    const { i2r, r2i } = secretsOf(handshake);
+    const header = Buffer.alloc(3);
+    header.writeUInt16BE(1 + plaintext.length + TAG);
+    header[2] = type;
+    const cipher = keyOf(counter, handshake.cipherName, handshake.initiator ? i2r : r2i);
+    return { record: Buffer.concat([header, cipher.encrypt(header, plaintext)]) };
+  },
+  packet({ counter, plaintext }) {
+    const { packetI2R, packetR2I, indexI, indexR } = secretsOf(handshake);
+    const header = Buffer.alloc(12);
+    (handshake.initiator ? indexR : indexI).copy(header);
+    header.writeBigUInt64BE(BigInt(counter), 4);
+    const cipher = keyOf(counter, handshake.cipherName, handshake.initiator ? packetI2R : packetR2I);
+    return { packet: Buffer.concat([header, cipher.encrypt(header, plaintext)]) };
   },
   encrypt({ ad, plaintext }) {
     return { ciphertext: sending.encrypt(ad, plaintext) };
