@@ -146,7 +146,7 @@ func configs(t testing.TB, suite mechanism.Suite) (initiator, responder *secures
 		i, r := curveKey(t), curveKey(t)
 		initiator.CurveIdentity, responder.CurveIdentity = i, r
 		initiator.Trust, responder.Trust = trust.CurveKeys(r.Public()), trust.CurveKeys(i.Public())
-	case mechanism.NKhfsAESGCM, mechanism.NKhfsChaChaPoly:
+	case mechanism.NKhfsAESGCM, mechanism.NKhfsChaChaPoly, mechanism.NKAESGCM, mechanism.NKChaChaPoly:
 		responder.Trust = trust.Anyone()
 	}
 	return initiator, responder

@@ -1,0 +1,5 @@
+//go:build !race
+
+package securesp_test
+
+const raceEnabled = false
