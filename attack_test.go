@@ -27,6 +27,7 @@ var attacked = []struct {
 	{"NK", mechanism.NKAESGCM},
 	{"NNhfs+psk0", mechanism.NNhfsPSK0AESGCM},
 	{"XXhfs+psk3", mechanism.XXhfsPSK3ChaChaPoly},
+	{"CURVE", mechanism.Curve},
 }
 
 // outcome is what a handshake came to on each side, and how long it took.
