@@ -111,7 +111,7 @@ func TestFileExpiry(t *testing.T) {
 		policy, _ := openFile(t, alice.String()+" expires="+time.Now().Add(time.Minute).Format(time.RFC3339Nano))
 		time.Sleep(time.Minute - 1)
 		is.NoErr(policy.Authorize(t.Context(), trust.Peer{Key: alice})) // a nanosecond left
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		is.True(errors.Is(policy.Authorize(t.Context(), trust.Peer{Key: alice}), trust.ErrExpired))
 	})
 }
@@ -230,42 +230,54 @@ func TestFileNamesAndPins(t *testing.T) {
 // TestFileReload changes the file in each way a change could go unnoticed.
 func TestFileReload(t *testing.T) {
 	alice, bob := newKey(t), newKey(t) // texts of one size
-	for name, change := range map[string]func(t *testing.T, path string){
-		"renamed": func(t *testing.T, path string) { replace(t, path, bob.String()) },
-		"in place, same size, same recent time": func(t *testing.T, path string) {
+	old := time.Now().Add(-time.Hour)
+	for name, c := range map[string]struct {
+		settled bool // the file was last changed long ago
+		change  func(t *testing.T, path string)
+	}{
+		"renamed":  {true, func(t *testing.T, path string) { replace(t, path, bob.String()) }},
+		"in place": {true, func(t *testing.T, path string) { write(t, path, bob.String()) }},
+		"in place, same size and recent time": {false, func(t *testing.T, path string) {
 			is := is.New(t)
 			info, err := os.Stat(path)
 			is.NoErr(err) // stat
 			write(t, path, bob.String())
 			is.NoErr(os.Chtimes(path, info.ModTime(), info.ModTime())) // as if within a tick of its clock
-		},
-		"renamed, same size, same old time": func(t *testing.T, path string) {
+		}},
+		"in place, same old time": {true, func(t *testing.T, path string) {
 			is := is.New(t)
-			old := time.Now().Add(-time.Hour)
-			is.NoErr(os.Chtimes(path, old, old)) // long settled
+			write(t, path, bob.String()+"\n")
+			is.NoErr(os.Chtimes(path, old, old))
+		}},
+		"renamed, same size and old time": {true, func(t *testing.T, path string) {
+			is := is.New(t)
 			write(t, path+".new", bob.String())
 			is.NoErr(os.Chtimes(path+".new", old, old)) // as rsync -t leaves it
 			is.NoErr(os.Rename(path+".new", path))
-		},
-		"link turned": func(t *testing.T, path string) {
+		}},
+		"link turned": {true, func(t *testing.T, path string) {
 			is := is.New(t)
 			write(t, path+".target", bob.String())
+			is.NoErr(os.Chtimes(path+".target", old, old))
 			is.NoErr(os.Symlink(path+".target", path+".new"))
 			is.NoErr(os.Rename(path+".new", path))
-		},
-		"removed and made anew": func(t *testing.T, path string) {
+		}},
+		"removed and made anew": {true, func(t *testing.T, path string) {
 			is := is.New(t)
 			is.NoErr(os.Remove(path))
 			write(t, path, bob.String())
-		},
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			is := is.New(t)
 			policy, path := openFile(t, alice.String())
+			if c.settled {
+				is.NoErr(os.Chtimes(path, old, old))
+			}
 			for range 3 {
 				is.NoErr(policy.Authorize(t.Context(), trust.Peer{Key: alice})) // so far
 			}
-			change(t, path)
+			c.change(t, path)
 			is.NoErr(policy.Authorize(t.Context(), trust.Peer{Key: bob})) // at once
 			is.True(errors.Is(policy.Authorize(t.Context(), trust.Peer{Key: alice}), trust.ErrUnknownKey))
 			is.NoErr(policy.Err())

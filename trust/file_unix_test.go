@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/matryer/is"
 
@@ -21,6 +22,8 @@ func TestFileWritable(t *testing.T) {
 	alice := newKey(t)
 	policy, path := openFile(t, alice.String())
 	policy.OnError(func(error) {})
+	old := time.Now().Add(-time.Hour)
+	is.NoErr(os.Chtimes(path, old, old)) // changed long ago
 	is.NoErr(policy.Err())
 	is.NoErr(os.Chmod(path, 0o646))
 	is.True(policy.Err() != nil) // noticed, though the content is the same

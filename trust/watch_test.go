@@ -84,6 +84,7 @@ func TestWatchExpiry(t *testing.T) {
 		is.Equal(len(revoked), 0) // a nanosecond left
 		time.Sleep(time.Second)
 		synctest.Wait()
+		is.Equal(len(revoked), 1) // at the next look
 		is.True(errors.Is(<-revoked, trust.ErrExpired))
 	})
 }
@@ -101,7 +102,8 @@ func TestWatchTooLate(t *testing.T) {
 		defer stop()
 		time.Sleep(time.Second)
 		synctest.Wait()
-		is.True(errors.Is(<-revoked, trust.ErrUnknownKey)) // by the next look
+		is.Equal(len(revoked), 1) // at the next look
+		is.True(errors.Is(<-revoked, trust.ErrUnknownKey))
 	})
 }
 
@@ -192,6 +194,27 @@ func TestWatchStopWithin(t *testing.T) {
 	})
 }
 
+// TestWatchStopOther has the first of two that lose trust at the same look
+// stop the other, which must then hear nothing.
+func TestWatchStopOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		alice := newKey(t)
+		policy, path := openFile(t, alice.String())
+		var stops [2]func()
+		revoked := make(chan int, len(stops))
+		for i := range stops {
+			stops[i] = policy.Watch(trust.Peer{Key: alice}, func(error) {
+				stops[1-i]()
+				revoked <- i
+			})
+		}
+		replace(t, path, "")
+		time.Sleep(time.Minute)
+		is.Equal(len(revoked), 1)
+	})
+}
+
 func TestWatchAnonymous(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		is := is.New(t)
@@ -228,7 +251,7 @@ func TestWatchRace(t *testing.T) {
 					policy.Pinned()
 					policy.NameOf(bob)
 					stop()
-					time.Sleep(1) // until a call that was under way is over
+					time.Sleep(time.Nanosecond) // until a call that was under way is over
 					stopped.Store(true)
 				}
 			})
