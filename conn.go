@@ -53,8 +53,9 @@ type Conn struct {
 	stopWatch      func()
 	keepAlive      *time.Timer
 
-	sender   sender
-	receiver receiver
+	sender    sender
+	receiver  receiver
+	datagrams *datagrams // nil if there are none
 
 	deadlines deadlines
 	stats     stats
@@ -308,6 +309,9 @@ func (c *Conn) shutdown(code CloseCode, reason error, linger time.Duration) erro
 func (c *Conn) retire() {
 	if c.retired.Add(1) == 2 {
 		c.session.Erase()
+		if c.datagrams != nil {
+			c.datagrams.session.Erase()
+		}
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/net/nettest"
 
 	"github.com/securesp/securesp"
+	"github.com/securesp/securesp/internal/quiccarrier"
 	"github.com/securesp/securesp/keys"
 	"github.com/securesp/securesp/mechanism"
 	"github.com/securesp/securesp/trust"
@@ -40,6 +41,19 @@ var transports = []struct {
 			t.Fatal(err)
 		}
 		return func() (net.Conn, error) { return net.Dial("unix", path) }, l
+	}},
+	{"udp", func(t testing.TB) (func() (net.Conn, error), net.Listener) {
+		conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := quiccarrier.Listen(conn, quiccarrier.Options{MaxPending: 256})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return func() (net.Conn, error) {
+			return quiccarrier.Dial(context.Background(), &net.Dialer{}, "udp", l.Addr().String(), quiccarrier.Options{})
+		}, l
 	}},
 	{"pipe", func(testing.TB) (func() (net.Conn, error), net.Listener) {
 		l := newPipeListener()

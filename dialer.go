@@ -7,12 +7,13 @@ import (
 	"time"
 )
 
-// Dial connects to address on the named network, "tcp", "tcp4", "tcp6",
-// "unix" or "ipc" (the same as "unix"), runs the handshake, and returns once
-// the peer has accepted us. For the addresses see net.Dial.
+// Dial connects to address on the named network, "tcp", "tcp4", "tcp6", "udp",
+// "udp4", "udp6", "unix" or "ipc" (the same as "unix"), runs the handshake, and
+// returns once the peer has accepted us. For the addresses see net.Dial.
 //
-// If nobody listens the error is net.Dial's; if the peer is not who we expect,
-// refuses us or speaks something else, it is a *HandshakeError.
+// If nobody listens the error is net.Dial's, which over UDP is a timeout after
+// five seconds; if the peer is not who we expect, refuses us or speaks
+// something else, it is a *HandshakeError.
 func Dial(network, address string, config *Config) (*Conn, error) {
 	d := Dialer{Config: config}
 	return d.dial(context.Background(), network, address)
@@ -60,7 +61,7 @@ func (d *Dialer) dial(ctx context.Context, network, address string) (*Conn, erro
 		ctx, cancel = context.WithDeadline(ctx, deadline)
 		defer cancel()
 	}
-	carrier, err := t.dial(ctx, netDialer, network, address)
+	carrier, err := t.dial(ctx, netDialer, network, address, d.Config)
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +86,7 @@ func dialDeadline(d *net.Dialer, now time.Time) time.Time {
 
 // transport dials and listens for one kind of carrier.
 type transport struct {
-	dial   func(ctx context.Context, d *net.Dialer, network, address string) (net.Conn, error)
+	dial   func(ctx context.Context, d *net.Dialer, network, address string, config *Config) (net.Conn, error)
 	listen func(network, address string, config *Config) (net.Listener, error)
 }
 
@@ -96,6 +97,8 @@ func transportFor(network string) (transport, error) {
 		return tcp, nil
 	case "unix", "ipc":
 		return ipc, nil
+	case "udp", "udp4", "udp6":
+		return udp, nil
 	}
 	return transport{}, &net.OpError{Op: "dial", Net: network, Err: fmt.Errorf("securesp: %w", net.UnknownNetworkError(network))}
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"strconv"
 
+	"github.com/securesp/securesp/internal/quiccarrier"
 	"github.com/securesp/securesp/mechanism"
 )
 
@@ -70,7 +71,7 @@ var (
 
 	// ErrPeerSilent means that the peer did not answer keepalives. It is
 	// final, so it is not a timeout in the sense of net.Error.
-	ErrPeerSilent = errors.New("securesp: the peer is silent")
+	ErrPeerSilent = quiccarrier.ErrSilent
 
 	// ErrClearNotPermitted means that WriteClear or ReadClear was called
 	// although not both sides set AllowClear.

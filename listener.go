@@ -8,9 +8,10 @@ import (
 	"time"
 )
 
-// Listen listens on address on the named network, "tcp", "tcp4", "tcp6",
-// "unix" or "ipc" (the same as "unix"). A UNIX socket file that a dead process
-// has left behind is replaced.
+// Listen listens on address on the named network, "tcp", "tcp4", "tcp6", "udp",
+// "udp4", "udp6", "unix" or "ipc" (the same as "unix"). A UNIX socket file that
+// a dead process has left behind is replaced. A UDP address stays in use until
+// the Listener and all connections it has accepted are closed.
 func Listen(network, address string, config *Config) (*Listener, error) {
 	if _, err := config.mechanisms(false); err != nil {
 		return nil, &HandshakeError{Stage: "configuration", Err: err}

@@ -111,6 +111,7 @@ func (c *Conn) prepare(h *handshaker) {
 	c.clearPermitted = c.config.AllowClear && h.theirs.clear
 	c.sender.init(c, h.session)
 	c.receiver.init(c, h.session, h.in.buf)
+	c.prepareDatagrams(h.hs)
 	if n, ok := c.config.Trust.(trust.Namer); ok && !h.peer.Key.IsZero() {
 		if name := n.NameOf(h.peer.Key); name != "" {
 			h.peer.Name = name
@@ -189,6 +190,9 @@ func (c *Conn) establish() {
 	c.sender.deadline = d.write
 	c.established.Store(true)
 	c.carrier.SetReadDeadline(d.read)
+	if e, ok := c.carrier.(interface{ Established() }); ok {
+		e.Established() // it bounds what peers may cost that have proved nothing
+	}
 	if c.config.KeepAlive > 0 {
 		c.startKeepAlive()
 	}

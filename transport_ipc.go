@@ -13,7 +13,7 @@ import (
 
 // ipc carries connections over UNIX sockets.
 var ipc = transport{
-	dial: func(ctx context.Context, d *net.Dialer, _, address string) (net.Conn, error) {
+	dial: func(ctx context.Context, d *net.Dialer, _, address string, _ *Config) (net.Conn, error) {
 		c, err := d.DialContext(ctx, "unix", address)
 		if err != nil {
 			return nil, err

@@ -1,0 +1,114 @@
+package quiccarrier
+
+import (
+	"errors"
+	"io"
+	"net"
+	"time"
+
+	"github.com/quic-go/quic-go"
+)
+
+// Close ends the connection. Blocked calls return net.ErrClosed, and so does
+// every later call.
+//
+// QUIC keeps unacknowledged data in this process and drops what was received
+// but not read when the connection is closed. So Close ends the stream and
+// waits, at most five seconds, until the peer confirms that it has taken all
+// of it; the peer needs no more than to be alive and reachable. If it does not
+// confirm, Close returns an error: data may be lost.
+func (c *Conn) Close() error {
+	if c.closed.Swap(true) {
+		return net.ErrClosed
+	}
+	c.in.deadline.finish()
+	c.out.deadline.finish()
+	err := c.finish()
+	c.young.free()
+	c.socket.release(false)
+	return err
+}
+
+// finish ends the stream, then the connection.
+func (c *Conn) finish() error {
+	select {
+	case <-c.opened:
+	default:
+		return c.end(codeAborted)
+	}
+	if c.openErr != nil {
+		return nil
+	}
+	c.out.mu.Lock() // a Write in progress ends: its deadline is over
+	short := c.out.short
+	dead := c.quic.Context().Err() != nil
+	if !short {
+		_ = c.stream.Close() // fails only if nobody reads it any more
+	}
+	c.out.mu.Unlock()
+	switch {
+	case dead && c.reported.Load():
+		return nil // somebody was told
+	case short && !dead:
+		return c.end(codeAborted) // whose Write it was knows that data is lost
+	}
+	return c.settle()
+}
+
+// settle waits for the peer's confirmation.
+func (c *Conn) settle() error {
+	linger := closeLinger
+	if !c.established.Load() {
+		linger = youngLinger
+	}
+	late := time.AfterFunc(linger, func() { c.end(codeAborted) })
+	defer late.Stop()
+	nudge := time.AfterFunc(c.probeTimeout(), c.nudge)
+	defer nudge.Stop()
+
+	if _, err := c.quic.AcceptUniStream(c.quic.Context()); err == nil {
+		return c.end(codeDone)
+	}
+	// The peer may just as well have confirmed by closing the connection.
+	switch err := translate(connectionError(c.quic)); {
+	case err == io.EOF:
+		return nil
+	case errors.Is(err, net.ErrClosed):
+		return ErrUnconfirmed
+	default:
+		return err
+	}
+}
+
+// nudge makes a peer whose last words were lost repeat them: it has closed the
+// connection, answers whatever arrives with CONNECTION_CLOSE for a while, but
+// says nothing on its own. An empty datagram is dropped by any other peer.
+func (c *Conn) nudge() {
+	for c.quic.Context().Err() == nil {
+		_ = c.quic.SendDatagram(nil) // the context knows
+		pause := time.NewTimer(c.probeTimeout())
+		select {
+		case <-pause.C:
+		case <-c.quic.Context().Done():
+			pause.Stop()
+		}
+	}
+}
+
+// end closes the QUIC connection, and has the socket stay for as long as the
+// peer may need to hear that again.
+func (c *Conn) end(code quic.ApplicationErrorCode) error {
+	if c.quic.Context().Err() == nil {
+		c.socket.stayFor(3 * c.probeTimeout())
+	}
+	return c.quic.CloseWithError(code, "")
+}
+
+// probeTimeout is about QUIC's PTO (RFC 9002 §6.2.1), at most a third of a
+// second.
+func (c *Conn) probeTimeout() time.Duration {
+	const maxAckDelay = 25 * time.Millisecond
+	s := c.quic.ConnectionStats()
+	pto := s.SmoothedRTT + max(4*s.MeanDeviation, time.Millisecond) + maxAckDelay
+	return min(pto, time.Second/3)
+}
