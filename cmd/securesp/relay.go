@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+
+	"github.com/securesp/securesp"
+)
+
+// relay copies between a sealed and a plain connection until both directions
+// have ended, or one of them or ctx breaks off, and closes both. The end of a
+// direction is passed on; so is a break, as far as a plain connection can tell
+// one from an end.
+func relay(ctx context.Context, sealed *securesp.Conn, plain net.Conn) error {
+	release := closeOn(ctx, sealed)
+	defer release()
+	results := make(chan error, 2)
+	start := func(direction func() error) {
+		go func() {
+			err := direction()
+			if err != nil {
+				reset(plain)
+				_ = sealed.CloseWithCode(closeBroken)
+			}
+			results <- err
+		}()
+	}
+	start(func() error { return send(sealed, plain) })
+	start(func() error {
+		if err := receive(plain, sealed); err != nil {
+			return err
+		}
+		return closeWrite(plain)
+	})
+
+	first, second := <-results, <-results
+	switch {
+	case first == nil && second == nil:
+		plain.Close()
+		return sealed.Close()
+	case first == nil || isCloseError(second): // the peer's reason explains the other
+		return second
+	}
+	return first
+}
+
+func isCloseError(err error) bool {
+	var closed *securesp.CloseError
+	return errors.As(err, &closed)
+}
+
+// closeWrite ends our direction of a plain connection.
+func closeWrite(plain net.Conn) error {
+	half, ok := plain.(interface{ CloseWrite() error })
+	if !ok {
+		return nil
+	}
+	if err := half.CloseWrite(); err != nil {
+		return &localError{"cannot end the output", err}
+	}
+	return nil
+}
+
+// reset closes a plain connection so that its peer takes it for broken, where
+// there is such a thing: in TCP, and on a UNIX socket if input is unread.
+func reset(plain io.Closer) {
+	if t, ok := plain.(*net.TCPConn); ok {
+		_ = t.SetLinger(0)
+	}
+	plain.Close()
+}
