@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"crypto/cipher"
+	"slices"
 	"time"
 )
 
@@ -49,22 +50,23 @@ func (e *epochs) current() *heldKey {
 // find returns the key for an epoch that a message claims. It may be one that
 // is yet to come: commit makes it current once the message is authentic.
 func (e *epochs) find(at epoch, now time.Time) (*heldKey, error) {
+	e.expire(now)
 	current := e.current()
 	if current == nil {
 		return nil, errNoUpdate
 	}
-	if at > current.epoch {
-		steps := uint32(at - current.epoch)
-		if at.generation() != current.epoch.generation() || steps > maxAhead {
-			return nil, ErrUnknownKey
-		}
-		return newHeldKey(at, current.key.ahead(steps), current.topicKey), nil
-	}
-	e.expire(now)
-	for _, k := range e.held {
-		if k.epoch == at {
+	// Later steps follow from an earlier one that is still there.
+	for _, k := range slices.Backward(e.held) {
+		switch {
+		case k.epoch > at:
+		case k.epoch == at:
 			return k, nil
+		case k.epoch.generation() == at.generation() && at-k.epoch <= maxAhead:
+			return newHeldKey(at, k.key.ahead(uint32(at-k.epoch)), k.topicKey), nil
 		}
+	}
+	if at > current.epoch {
+		return nil, ErrUnknownKey
 	}
 	return nil, ErrExpired
 }

@@ -1,0 +1,123 @@
+package e2e
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/mlkem"
+	"encoding/binary"
+	"io"
+	"testing"
+)
+
+// Randomness is what tests of fixed vectors put in the place of crypto/rand.
+type Randomness struct {
+	Source      io.Reader
+	Encapsulate func(*mlkem.EncapsulationKey768) (secret, ciphertext []byte)
+}
+
+func (r Randomness) inner() randomness { return randomness{r.Source, r.Encapsulate} }
+
+// SetRandomness gives a Client, Worker, Member or Pair its randomness.
+func SetRandomness(v any, r Randomness) {
+	switch v := v.(type) {
+	case *Client:
+		v.random = r.inner()
+	case *Worker:
+		v.random = r.inner()
+	case *Member:
+		v.random = r.inner()
+	case *Pair:
+		v.random = r.inner()
+	default:
+		panic("no randomness here")
+	}
+}
+
+// NewGroupWith is NewGroup with its randomness.
+func NewGroupWith(config GroupConfig, r Randomness) (*Group, error) {
+	return newGroup(config, r.inner())
+}
+
+// SetSeq sets the sequence number of a member's next message.
+func SetSeq(m *Member, seq uint64) { m.seq = seq }
+
+// SetEpoch moves a group to an epoch.
+func SetEpoch(g *Group, generation, step uint32) { g.state.epoch = newEpoch(generation, step) }
+
+// Forge makes a message in the name of another member, as somebody can who has
+// the group's keys: all is right but the signature.
+func Forge(t testing.TB, by, as *Member, body []byte) []byte {
+	message, err := as.Seal(nil, Topic{}, body, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, signed, _, err := parseGroupMessage(message)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged := bytes.Clone(signed)
+	forged = append(forged, ed25519.Sign(by.sign, digest(by.id, nil, forged))...)
+	return append(forged, formGroup)
+}
+
+// Decrypts reports whether the encryption of a message is right, whatever its
+// signature.
+func Decrypts(m *Member, message []byte) bool {
+	h, signed, _, err := parseGroupMessage(message)
+	if err != nil {
+		return false
+	}
+	prefix, sealed := signed[:h.prefix], signed[h.prefix:len(signed)-groupHeadSize]
+	aead := m.epochs.current().aead
+	_, err = aead.Open(nil, sealed[:xNonceLen], sealed[xNonceLen:], h.associated(m.id, prefix, nil))
+	return err == nil
+}
+
+// The parsers, for fuzzing.
+
+// RequestTail parses the tail of a request and makes it again.
+func RequestTail(b []byte) (body, again []byte, err error) {
+	body, tail, err := cutRequestTail(b, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	t := tail.bytes()
+	return body, append(bytes.Clone(body), t[:]...), nil
+}
+
+// ReplyTail parses the tail of a reply.
+func ReplyTail(b []byte) (body, ticket []byte, status byte, err error) {
+	body, tail, err := cutReplyTail(b, 0)
+	return body, tail.ticket, byte(tail.status), err
+}
+
+// GroupState parses a group's state and makes it again.
+func GroupState(b []byte) ([]byte, error) {
+	s, err := parseGroupState(b)
+	if err != nil {
+		return nil, err
+	}
+	return s.append(nil), nil
+}
+
+// GroupTrailer parses the trailer of a group's message and makes it again.
+func GroupTrailer(b []byte) (prefix int, again []byte, err error) {
+	h, signed, signature, err := parseGroupMessage(b)
+	if err != nil {
+		return 0, nil, err
+	}
+	again = bytes.Clone(signed[:len(signed)-groupHeadSize])
+	again = append(h.append(again), signature...)
+	return h.prefix, append(again, formGroup), nil
+}
+
+// TicketRequest splits a ticket request and puts it together again.
+func TicketRequest(b []byte, maxBody int) ([]byte, error) {
+	ticket, at, err := splitTicketRequest(b, maxBody)
+	if err != nil {
+		return nil, err
+	}
+	again := binary.BigEndian.AppendUint16([]byte{formTicketRequest, suiteOne}, uint16(len(ticket)))
+	again = append(again, ticket...)
+	return append(again, b[at-requestNonceLen:]...), nil
+}

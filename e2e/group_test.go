@@ -1,0 +1,724 @@
+package e2e_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+
+	"github.com/securesp/securesp/e2e"
+	"github.com/securesp/securesp/keys"
+)
+
+// circle is a group with some members, all of whom may send.
+type circle struct {
+	*clock
+	t          testing.TB
+	owner      *keys.Private
+	group      *e2e.Group
+	identities []*keys.Private
+	members    []*e2e.Member
+}
+
+func newCircle(t testing.TB, n int) *circle {
+	is := is.New(t)
+	is.Helper()
+	c := &circle{clock: newClock(), t: t, owner: newIdentity(t)}
+	var err error
+	c.group, err = e2e.NewGroup(e2e.GroupConfig{Name: "circle", Identity: c.owner, Now: c.Now})
+	is.NoErr(err) // make a group
+	for range n {
+		c.join(true)
+	}
+	return c
+}
+
+// newMember makes a member that the group knows nothing of.
+func (c *circle) newMember(config e2e.MemberConfig) *e2e.Member {
+	is := is.New(c.t)
+	is.Helper()
+	if config.Key == nil {
+		config.Key = newServiceKey(c.t)
+	}
+	if config.Owner.IsZero() {
+		config.Owner = c.owner.Public()
+	}
+	if config.Group == "" {
+		config.Group = "circle"
+	}
+	config.Now = c.Now
+	m, err := e2e.NewMember(config)
+	is.NoErr(err) // make a member
+	return m
+}
+
+// join adds a new member and delivers all updates.
+func (c *circle) join(sends bool) *e2e.Member {
+	m := c.newMember(e2e.MemberConfig{})
+	c.identities, c.members = append(c.identities, newIdentity(c.t)), append(c.members, m)
+	c.deliver(c.invite(len(c.members)-1, sends))
+	return m
+}
+
+func (c *circle) invite(i int, sends bool) []e2e.Update {
+	is := is.New(c.t)
+	is.Helper()
+	updates, err := c.group.Invite(e2e.Invitation{
+		Member: c.identities[i].Public(), Name: fmt.Sprint("member ", i), Card: c.members[i].Card(), Sends: sends,
+	})
+	is.NoErr(err) // invite
+	return updates
+}
+
+// deliver hands updates to members: to those with the given numbers, or to all.
+func (c *circle) deliver(updates []e2e.Update, to ...int) {
+	is := is.New(c.t)
+	is.Helper()
+	for _, u := range updates {
+		i := c.index(u.Member)
+		if len(to) == 0 || slices.Contains(to, i) {
+			is.NoErr(c.members[i].Update(u.Message)) // take an update
+		}
+	}
+}
+
+func (c *circle) index(member keys.Public) int {
+	return slices.IndexFunc(c.identities, func(k *keys.Private) bool { return k.Public() == member })
+}
+
+func (c *circle) ratchet() []e2e.Update {
+	is := is.New(c.t)
+	is.Helper()
+	updates, err := c.group.Ratchet()
+	is.NoErr(err) // next step
+	return updates
+}
+
+func (c *circle) remove(i int) []e2e.Update {
+	is := is.New(c.t)
+	is.Helper()
+	updates, err := c.group.Remove(c.identities[i].Public())
+	is.NoErr(err) // remove
+	return updates
+}
+
+func (c *circle) seal(from int, topic e2e.Topic, body string) []byte {
+	is := is.New(c.t)
+	is.Helper()
+	message, err := c.members[from].Seal(nil, topic, []byte(body), nil)
+	is.NoErr(err) // seal for the group
+	return message
+}
+
+func (c *circle) opener(i int) func(dst, message []byte) ([]byte, error) {
+	return func(dst, message []byte) ([]byte, error) {
+		g, err := c.members[i].Open(dst, message, nil)
+		if err != nil {
+			return nil, err
+		}
+		return g.Body, nil
+	}
+}
+
+// reaches checks that a message of one member is opened by the others listed.
+func (c *circle) reaches(from int, to ...int) {
+	c.t.Helper()
+	message := c.seal(from, e2e.Topic{}, secret)
+	for _, i := range to {
+		g, err := c.members[i].Open(nil, message, nil)
+		if err != nil || string(g.Body) != secret || g.Sender != c.identities[from].Public() {
+			c.t.Errorf("message of %d at %d: %v", from, i, err)
+		}
+	}
+}
+
+func TestGroup(t *testing.T) {
+	for _, mode := range []e2e.TopicMode{e2e.TopicClear, e2e.TopicBlind, e2e.TopicHidden} {
+		for _, size := range []int{0, 1, 1 << 20} {
+			t.Run(fmt.Sprint(mode, " ", size), func(t *testing.T) {
+				is := is.New(t)
+				c := newCircle(t, 3)
+				c.add(time.Millisecond)
+				topic := e2e.Topic{Mode: mode, Name: []byte("weather.berlin")}
+				body := bytes.Repeat([]byte("b"), size)
+				message, err := c.members[0].Seal(prefixed(), topic, body, nil)
+				is.NoErr(err) // seal
+				message = cutPrefix(t, message)
+				kept := bytes.Clone(message)
+				is.Equal(bytes.Contains(message, topic.Name), mode == e2e.TopicClear)
+
+				for _, m := range c.members[1:] {
+					prefixes, err := m.Prefixes(topic)
+					is.NoErr(err) // what to subscribe to
+					is.Equal(len(prefixes), 1)
+					is.True(bytes.HasPrefix(message, prefixes[0]))
+					is.Equal(len(prefixes[0]), map[e2e.TopicMode]int{e2e.TopicClear: 14, e2e.TopicBlind: 16}[mode])
+
+					g, err := m.Open(prefixed(), message, nil)
+					is.NoErr(err) // open
+					is.True(bytes.Equal(g.Body, body))
+					is.Equal(g.Sender, c.identities[0].Public())
+					is.Equal(g.Name, "member 0")
+					is.Equal(g.Topic.Mode, mode)
+					is.Equal(string(g.Topic.Name), "weather.berlin")
+					is.True(g.Time.Equal(c.Now()))
+					id, err := e2e.IDOf(message)
+					is.NoErr(err) // the sender's view
+					is.Equal(g.ID, id)
+				}
+				is.True(bytes.Equal(message, kept)) // the message is left alone
+				_, err = c.members[0].Open(nil, message, nil)
+				matches(t, err, e2e.ErrReplay) // one's own message, reflected
+			})
+		}
+	}
+}
+
+func TestBlindTopics(t *testing.T) {
+	is := is.New(t)
+	c := newCircle(t, 2)
+	topic := e2e.Topic{Mode: e2e.TopicBlind, Name: []byte("a")}
+	old, err := c.members[1].Prefixes(topic)
+	is.NoErr(err) // what to subscribe to
+	other, err := c.members[1].Prefixes(e2e.Topic{Mode: e2e.TopicBlind, Name: []byte("b")})
+	is.NoErr(err) // another topic
+	is.True(!bytes.Equal(old[0], other[0]))
+
+	c.deliver(c.ratchet(), 0, 1)
+	same, err := c.members[1].Prefixes(topic)
+	is.NoErr(err) // a step changes no prefix
+	is.Equal(same, old)
+
+	late := c.seal(0, topic, secret)
+	updates, err := c.group.Rollover()
+	is.NoErr(err) // a new generation
+	c.deliver(updates)
+	both, err := c.members[1].Prefixes(topic)
+	is.NoErr(err) // for a while there are two
+	is.Equal(len(both), 2)
+	is.True(bytes.HasPrefix(c.seal(0, topic, "x"), both[0]))
+	is.True(bytes.HasPrefix(late, both[1]))
+	_, err = c.members[1].Open(nil, late, nil)
+	is.NoErr(err) // what was on its way
+	c.add(time.Minute)
+	one, err := c.members[1].Prefixes(topic)
+	is.NoErr(err) // then one
+	is.Equal(one, both[:1])
+}
+
+// TestNewcomer: who joins late opens nothing that was sent before, whether the
+// others have noticed or not; those catch up by themselves.
+func TestNewcomer(t *testing.T) {
+	is := is.New(t)
+	c := newCircle(t, 2)
+	before := c.seal(0, e2e.Topic{}, secret)
+	m := c.newMember(e2e.MemberConfig{})
+	_, err := m.Seal(nil, e2e.Topic{}, nil, nil)
+	matches(t, err, e2e.ErrUnknownKey) // no update yet
+	_, err = m.Open(nil, before, nil)
+	matches(t, err, e2e.ErrUnknownKey)
+	_, err = m.Prefixes(e2e.Topic{})
+	matches(t, err, e2e.ErrUnknownKey)
+
+	c.identities, c.members = append(c.identities, newIdentity(t)), append(c.members, m)
+	updates := c.invite(2, false)
+	is.Equal(len(updates), 3) // the newcomer and those who send
+	c.deliver(updates, 0, 2)  // 1 hears nothing
+	refused(t, c.opener(2), before, "a message from before")
+	opened(t, c.opener(1), before)
+	c.reaches(0, 1, 2) // 1 follows the step by itself
+	c.reaches(1, 0, 2)
+
+	_, err = m.Seal(nil, e2e.Topic{}, nil, nil)
+	matches(t, err, e2e.ErrNotAuthorized) // who only listens
+
+	// More who only listen: nobody but them and the senders hears of it.
+	c.members = append(c.members, c.newMember(e2e.MemberConfig{}))
+	c.identities = append(c.identities, newIdentity(t))
+	updates = c.invite(3, false)
+	is.Equal(len(updates), 3) // 0, 1 and the newcomer
+	c.deliver(updates)
+	c.reaches(0, 1, 2, 3)
+	is.Equal(len(c.group.Members()), 4)
+
+	// A listener becomes a sender: now all must know.
+	updates = c.invite(3, true)
+	is.Equal(len(updates), 4)
+	c.deliver(updates)
+	c.reaches(3, 0, 1, 2)
+}
+
+// TestRemoved: who is removed can open nothing new, and say nothing that those
+// who heard of it accept, not even under the old key.
+func TestRemoved(t *testing.T) {
+	is := is.New(t)
+	c := newCircle(t, 4)
+	c.reaches(3, 0, 1, 2)
+	onItsWay := c.seal(0, e2e.Topic{}, secret)
+	updates := c.remove(3)
+	is.Equal(len(updates), 3)
+	is.True(!slices.ContainsFunc(updates, func(u e2e.Update) bool { return u.Member == c.identities[3].Public() }))
+	for _, u := range updates {
+		matches(t, c.members[3].Update(u.Message), e2e.ErrUnknownKey) // not for the removed
+	}
+	c.deliver(updates, 0, 1) // 2 has not heard of it yet
+	after := c.seal(0, e2e.Topic{}, secret)
+	_, err := c.members[3].Open(nil, after, nil)
+	matches(t, err, e2e.ErrUnknownKey)
+	_, err = c.members[2].Open(nil, after, nil)
+	matches(t, err, e2e.ErrUnknownKey) // so 2 knows that it must ask
+	opened(t, c.opener(1), after)
+	opened(t, c.opener(1), onItsWay) // across the change
+	fromRemoved := c.seal(3, e2e.Topic{}, secret)
+	_, err = c.members[0].Open(nil, fromRemoved, nil)
+	matches(t, err, e2e.ErrNotAuthorized)
+
+	message, err := c.group.Update(c.identities[2].Public())
+	is.NoErr(err) // 2 asks
+	is.NoErr(c.members[2].Update(message))
+	opened(t, c.opener(2), c.seal(0, e2e.Topic{}, secret))
+	refused(t, c.opener(2), fromRemoved, "removed")
+	_, err = c.group.Update(c.identities[3].Public())
+	matches(t, err, e2e.ErrUnknownKey)
+	_, err = c.group.Remove(c.identities[3].Public())
+	matches(t, err, e2e.ErrUnknownKey)
+
+	// Old keys end with the window.
+	slow := c.seal(1, e2e.Topic{}, secret)
+	c.deliver(c.remove(1), 0, 2)
+	_ = slow
+	c.add(time.Minute)
+	_, err = c.members[0].Open(nil, onItsWay, nil)
+	matches(t, err, e2e.ErrExpired)
+
+	// Readmitted, with the same card.
+	c.deliver(c.invite(3, true), 0, 2, 3)
+	c.reaches(3, 0, 2)
+	c.reaches(0, 2, 3)
+}
+
+// TestOutOfOrder delivers messages in a strange order, around changes of step
+// and generation.
+func TestOutOfOrder(t *testing.T) {
+	c := newCircle(t, 2)
+	var messages [][]byte
+	for i := range 30 {
+		switch i % 10 {
+		case 5:
+			c.deliver(c.ratchet(), 0)
+		case 9:
+			updates, err := c.group.Rollover()
+			is.New(t).NoErr(err) // a new generation
+			c.deliver(updates)
+		}
+		messages = append(messages, c.seal(0, e2e.Topic{}, secret))
+	}
+	for _, i := range []int{29, 3, 0, 28, 12, 4, 17, 1, 2, 5, 11, 15, 9, 8, 7, 6, 10, 13, 14, 16, 27, 26, 18, 19, 20, 21, 25, 24, 23, 22} {
+		opened(t, c.opener(1), messages[i])
+		refused(t, c.opener(1), messages[i], "replay")
+	}
+}
+
+// TestTooFarOutOfOrder: a message that is overtaken by more than the window is
+// refused, as nobody can tell whether it is new.
+func TestTooFarOutOfOrder(t *testing.T) {
+	c := newCircle(t, 2)
+	first, second := c.seal(0, e2e.Topic{}, secret), c.seal(0, e2e.Topic{}, secret)
+	var last []byte
+	for range 8191 {
+		last = c.seal(0, e2e.Topic{}, secret)
+	}
+	opened(t, c.opener(1), last)
+	opened(t, c.opener(1), second)
+	_, err := c.members[1].Open(nil, first, nil)
+	matches(t, err, e2e.ErrReplay)
+}
+
+// TestAhead: a member follows so many steps by itself, and no more.
+func TestAhead(t *testing.T) {
+	c := newCircle(t, 2)
+	for range 256 {
+		c.deliver(c.ratchet(), 0)
+	}
+	far := c.seal(0, e2e.Topic{}, secret)
+	c.deliver(c.ratchet(), 0)
+	farther := c.seal(0, e2e.Topic{}, secret)
+	_, err := c.members[1].Open(nil, farther, nil)
+	matches(t, err, e2e.ErrUnknownKey)
+	opened(t, c.opener(1), far)
+	opened(t, c.opener(1), farther)
+}
+
+func TestGroupFreshness(t *testing.T) {
+	is := is.New(t)
+	c := newCircle(t, 2)
+	message := c.seal(0, e2e.Topic{}, secret)
+	c.add(time.Minute + time.Millisecond)
+	_, err := c.members[1].Open(nil, message, nil)
+	matches(t, err, e2e.ErrExpired)
+	c.add(-2*time.Minute - 2*time.Millisecond)
+	_, err = c.members[1].Open(nil, message, nil)
+	matches(t, err, e2e.ErrExpired)
+	c.add(time.Minute)
+	opened(t, c.opener(1), message)
+
+	// A member that restarts with its own key and takes up the state again
+	// does not take what is too old to be new.
+	c.add(30 * time.Second)
+	old := c.seal(0, e2e.Topic{}, secret)
+	c.add(time.Minute + time.Millisecond)
+	update, err := c.group.Update(c.identities[1].Public())
+	is.NoErr(err) // the state again
+	restarted := c.newMember(e2e.MemberConfig{})
+	_ = restarted
+	is.NoErr(c.members[1].Update(update))
+	refused(t, c.opener(1), old, "old")
+}
+
+// TestUpdates: only the owner's, only for me, only newer ones, only of my group.
+func TestUpdates(t *testing.T) {
+	is := is.New(t)
+	c := newCircle(t, 2)
+	update := func() []byte {
+		message, err := c.group.Update(c.identities[1].Public())
+		is.NoErr(err) // seal an update
+		return message
+	}
+	first, second := update(), update()
+	is.NoErr(c.members[1].Update(second)) // the newer one
+	matches(t, c.members[1].Update(second), e2e.ErrReplay)
+	matches(t, c.members[1].Update(first), e2e.ErrReplay)
+	matches(t, c.members[0].Update(update()), e2e.ErrUnknownKey)
+
+	late := update()
+	c.add(2 * time.Minute)
+	matches(t, c.members[1].Update(late), e2e.ErrExpired)
+
+	// Another owner, who knows the member's card.
+	for name, config := range map[string]e2e.GroupConfig{
+		"another owner": {Name: "circle", Identity: newIdentity(t), Now: c.Now},
+		"another group": {Name: "square", Identity: c.owner, Now: c.Now},
+	} {
+		group, err := e2e.NewGroup(config)
+		is.NoErr(err) // make a group
+		updates, err := group.Invite(e2e.Invitation{Member: c.identities[1].Public(), Card: c.members[1].Card(), Sends: true})
+		is.NoErr(err) // invite
+		want := e2e.ErrNotAuthorized
+		if name == "another group" {
+			want = e2e.ErrUnknownKey
+		}
+		matches(t, c.members[1].Update(updates[0].Message), want)
+	}
+	c.reaches(0, 1) // all is as it was
+}
+
+// TestOwnerRestarts: an owner that begins anew, with the same name, replaces
+// everything.
+func TestOwnerRestarts(t *testing.T) {
+	is := is.New(t)
+	c := newCircle(t, 3)
+	before := c.seal(0, e2e.Topic{}, secret)
+	c.add(time.Second)
+	var err error
+	c.group, err = e2e.NewGroup(e2e.GroupConfig{Name: "circle", Identity: c.owner, Now: c.Now})
+	is.NoErr(err) // the owner starts again
+	c.deliver(c.invite(0, true))
+	c.deliver(c.invite(1, true))
+	c.reaches(0, 1)
+	c.reaches(1, 0)
+	refused(t, c.opener(1), before, "of the group before")
+	refused(t, c.opener(0), c.seal(2, e2e.Topic{}, secret), "who was not invited again")
+}
+
+// TestRejoin: a member that lost its key comes again with another card.
+func TestRejoin(t *testing.T) {
+	is := is.New(t)
+	c := newCircle(t, 3)
+	old := c.members[2]
+	c.members[2] = c.newMember(e2e.MemberConfig{})
+	updates := c.invite(2, true)
+	is.Equal(len(updates), 3) // all hear of it
+	c.deliver(updates)
+	c.reaches(2, 0, 1)
+	c.reaches(0, 1, 2)
+	_, err := old.Open(nil, c.seal(0, e2e.Topic{}, secret), nil)
+	matches(t, err, e2e.ErrUnknownKey)
+	message, err := old.Seal(nil, e2e.Topic{}, []byte(secret), nil)
+	is.NoErr(err) // with the lost key
+	refused(t, c.opener(0), message, "sealed with the lost key")
+}
+
+// TestSenderRestarts: a sender that starts again with the same key goes on
+// above the numbers it used before.
+func TestSenderRestarts(t *testing.T) {
+	is := is.New(t)
+	c := newCircle(t, 1)
+	key := newServiceKey(t)
+	c.members = append(c.members, c.newMember(e2e.MemberConfig{Key: key}))
+	c.identities = append(c.identities, newIdentity(t))
+	c.deliver(c.invite(1, true))
+	for range 10 {
+		c.reaches(1, 0)
+	}
+	for range 3 {
+		c.add(time.Millisecond)
+		c.members[1] = c.newMember(e2e.MemberConfig{Key: key})
+		update, err := c.group.Update(c.identities[1].Public())
+		is.NoErr(err) // the state again
+		is.NoErr(c.members[1].Update(update))
+		c.reaches(1, 0)
+		c.reaches(0, 1)
+	}
+}
+
+// TestInsider: a member cannot speak for another one, although it has the
+// group's key.
+func TestInsider(t *testing.T) {
+	is := is.New(t)
+	c := newCircle(t, 3)
+	alices := c.seal(0, e2e.Topic{}, secret)
+	mallorys := c.seal(1, e2e.Topic{}, "forged")
+
+	// Mallory's message under Alice's number: not even its encryption holds
+	// for it, and Mallory, who could encrypt it anew, cannot sign it.
+	const trailer = 8 + 4 + 8 + 2 + 64 + 1
+	forged := bytes.Clone(mallorys)
+	copy(forged[len(forged)-trailer:], alices[len(alices)-trailer:][:8])
+	refused(t, c.opener(2), forged, "another's number")
+	resigned := e2e.Forge(t, c.members[1], c.members[0], []byte("forged"))
+	_, err := c.members[2].Open(nil, resigned, nil)
+	matches(t, err, e2e.ErrAuthentication)
+	is.True(c.wasDecrypted(2, resigned)) // it was the signature that failed
+
+	// Alice's card under Mallory's identity: a number of its own.
+	stolen := newIdentity(t)
+	_, err = c.group.Invite(e2e.Invitation{Member: stolen.Public(), Card: c.members[0].Card(), Sends: true})
+	is.NoErr(err) // a card proves nothing by itself
+	g, err := c.members[2].Open(nil, alices, nil)
+	is.NoErr(err) // Alice's message
+	is.Equal(g.Sender, c.identities[0].Public())
+}
+
+// wasDecrypted reports whether a message is encrypted as it should be.
+func (c *circle) wasDecrypted(i int, message []byte) bool {
+	return e2e.Decrypts(c.members[i], message)
+}
+
+// TestContext: an answer to one survey is none to another.
+func TestContext(t *testing.T) {
+	is := is.New(t)
+	c := newCircle(t, 2)
+	first, err := e2e.IDOf(c.seal(0, e2e.Topic{}, "question"))
+	is.NoErr(err) // one survey
+	second, err := e2e.IDOf(c.seal(0, e2e.Topic{}, "question"))
+	is.NoErr(err) // another
+	answer, err := c.members[1].Seal(nil, e2e.Topic{}, []byte(secret), first[:])
+	is.NoErr(err) // answer the first
+	for _, context := range [][]byte{nil, {}, second[:], first[:19], append(first[:], 0)} {
+		_, err = c.members[0].Open(nil, answer, context)
+		matches(t, err, e2e.ErrAuthentication)
+	}
+	g, err := c.members[0].Open(nil, answer, first[:])
+	is.NoErr(err) // as the answer it is
+	is.Equal(string(g.Body), secret)
+}
+
+func TestGroupLimits(t *testing.T) {
+	is := is.New(t)
+	c := newCircle(t, 2)
+	long := e2e.Topic{Name: make([]byte, e2e.MaxTopic)}
+	for _, long.Mode = range []e2e.TopicMode{e2e.TopicClear, e2e.TopicBlind, e2e.TopicHidden} {
+		g, err := c.members[1].Open(nil, c.seal(0, long, secret), nil)
+		is.NoErr(err) // the longest topic
+		is.Equal(len(g.Topic.Name), e2e.MaxTopic)
+	}
+	_, err := c.members[0].Seal(nil, e2e.Topic{Name: make([]byte, e2e.MaxTopic+1)}, nil, nil)
+	matches(t, err, e2e.ErrConfig)
+	_, err = c.members[0].Seal(nil, e2e.Topic{Mode: 3}, nil, nil)
+	matches(t, err, e2e.ErrConfig)
+
+	small := c.newMember(e2e.MemberConfig{MaxBody: 10})
+	c.identities, c.members = append(c.identities, newIdentity(t)), append(c.members, small)
+	c.deliver(c.invite(2, true))
+	_, err = small.Seal(nil, e2e.Topic{}, make([]byte, 11), nil)
+	matches(t, err, e2e.ErrTooLarge)
+	for _, size := range []int{11, 100 << 10} {
+		_, err = small.Open(nil, c.seal(0, e2e.Topic{}, string(make([]byte, size))), nil)
+		matches(t, err, e2e.ErrTooLarge)
+	}
+	_, err = small.Open(nil, c.seal(0, e2e.Topic{Name: []byte("not counted")}, "0123456789"), nil)
+	is.NoErr(err) // what fits
+
+	e2e.SetSeq(c.members[0], ^uint64(0)-1)
+	last := c.seal(0, e2e.Topic{}, secret)
+	_, err = c.members[0].Seal(nil, e2e.Topic{}, nil, nil)
+	matches(t, err, e2e.ErrExhausted)
+	opened(t, c.opener(1), last)
+	refused(t, c.opener(1), last, "replay at the end of all numbers")
+}
+
+// TestEpochsEnd takes a group to the end of a generation, and of all.
+func TestEpochsEnd(t *testing.T) {
+	is := is.New(t)
+	c := newCircle(t, 3)
+	e2e.SetEpoch(c.group, 7, 4095)
+	for i := range 3 {
+		update, err := c.group.Update(c.identities[i].Public())
+		is.NoErr(err) // the last step
+		is.NoErr(c.members[i].Update(update))
+	}
+	updates := c.ratchet()
+	is.Equal(len(updates), 3) // a fresh key, which all need
+	c.deliver(updates)
+	c.reaches(0, 1, 2)
+
+	e2e.SetEpoch(c.group, 1<<20-1, 4095)
+	for name, change := range map[string]func() ([]e2e.Update, error){
+		"ratchet":  c.group.Ratchet,
+		"rollover": c.group.Rollover,
+		"remove":   func() ([]e2e.Update, error) { return c.group.Remove(c.identities[0].Public()) },
+		"invite": func() ([]e2e.Update, error) {
+			return c.group.Invite(e2e.Invitation{Member: newIdentity(t).Public(), Card: c.members[0].Card()})
+		},
+	} {
+		_, err := change()
+		matches(t, err, e2e.ErrExhausted)
+		if len(c.group.Members()) != 3 {
+			t.Errorf("%s changed the members", name)
+		}
+	}
+}
+
+func TestCards(t *testing.T) {
+	is := is.New(t)
+	c := newCircle(t, 1)
+	b := c.members[0].Card().Bytes()
+	is.Equal(len(b), e2e.CardSize)
+	card, err := e2e.ParseCard(b)
+	is.NoErr(err) // parse a card
+	is.True(bytes.Equal(card.Bytes(), b))
+
+	lowOrder := bytes.Clone(b)
+	clear(lowOrder[:32])
+	lowOrder[0] = 1
+	zero := bytes.Clone(b)
+	clear(zero[:32])
+	noKEM := bytes.Clone(b)
+	for i := range 3 {
+		noKEM[32+i] = 0xFF
+	}
+	for _, bad := range [][]byte{nil, b[1:], append(b, 0), lowOrder, zero, noKEM} {
+		_, err := e2e.ParseCard(bad)
+		matches(t, err, e2e.ErrMalformed)
+	}
+}
+
+func TestInvitationsRefused(t *testing.T) {
+	is := is.New(t)
+	c := newCircle(t, 2)
+	good := e2e.Invitation{Member: newIdentity(t).Public(), Card: c.newMember(e2e.MemberConfig{}).Card()}
+	noMember, noCard, longName := good, good, good
+	noMember.Member = keys.Public{}
+	noCard.Card = e2e.Card{}
+	longName.Name = string(make([]byte, 256))
+	for _, bad := range []e2e.Invitation{noMember, noCard, longName} {
+		_, err := c.group.Invite(good, bad)
+		matches(t, err, e2e.ErrConfig)
+		is.Equal(len(c.group.Members()), 2) // not even the good one
+	}
+	many := make([]e2e.Invitation, e2e.MaxGroupMembers-1)
+	for i := range many {
+		key, err := keys.NewPublic(append([]byte{1, byte(i), byte(i >> 8)}, make([]byte, 29)...))
+		is.NoErr(err) // any key
+		many[i] = e2e.Invitation{Member: key, Card: good.Card}
+	}
+	_, err := c.group.Invite(many...)
+	matches(t, err, e2e.ErrConfig) // full
+
+	for _, config := range []e2e.GroupConfig{
+		{Identity: c.owner}, {Name: "x"}, {Name: string(make([]byte, 256)), Identity: c.owner}, {Name: "x", Identity: &keys.Private{}},
+	} {
+		_, err := e2e.NewGroup(config)
+		matches(t, err, e2e.ErrConfig)
+	}
+	key := newServiceKey(t)
+	for _, config := range []e2e.MemberConfig{
+		{Owner: c.owner.Public(), Group: "x"}, {Key: key, Group: "x"}, {Key: key, Owner: c.owner.Public()},
+		{Key: &keys.ServicePrivate{}, Owner: c.owner.Public(), Group: "x"},
+		{Key: key, Owner: c.owner.Public(), Group: "x", MaxBody: -1},
+		{Key: key, Owner: c.owner.Public(), Group: "x", Window: -1},
+	} {
+		_, err := e2e.NewMember(config)
+		matches(t, err, e2e.ErrConfig)
+	}
+}
+
+// TestGroupConcurrently has members send, receive, join and leave at once.
+func TestGroupConcurrently(t *testing.T) {
+	c := newCircle(t, 3)
+	var received atomic.Int32
+	failures := make(chan error, 1000)
+	updates := make(chan []e2e.Update, 100)
+	var wg sync.WaitGroup
+	for from := range 3 {
+		wg.Go(func() {
+			for range 40 {
+				message, err := c.members[from].Seal(nil, e2e.Topic{Mode: e2e.TopicBlind, Name: []byte("t")}, []byte(secret), nil)
+				if err != nil {
+					failures <- err
+					continue
+				}
+				for to := range 3 {
+					if to == from {
+						continue
+					}
+					g, err := c.members[to].Open(nil, message, nil)
+					switch {
+					case err == nil && string(g.Body) == secret:
+						received.Add(1)
+					case errors.Is(err, e2e.ErrUnknownKey): // has not heard of the new key yet
+					default:
+						failures <- err
+					}
+				}
+			}
+		})
+	}
+	wg.Go(func() {
+		defer close(updates)
+		for i := range 10 {
+			change := c.group.Ratchet
+			if i%3 == 2 {
+				change = c.group.Rollover
+			}
+			list, err := change()
+			if err != nil {
+				failures <- err
+			}
+			updates <- list
+		}
+	})
+	wg.Go(func() {
+		for list := range updates {
+			for _, u := range list {
+				if err := c.members[c.index(u.Member)].Update(u.Message); err != nil {
+					failures <- err
+				}
+			}
+		}
+	})
+	wg.Wait()
+	close(failures)
+	for err := range failures {
+		t.Error(err)
+	}
+	if received.Load() == 0 {
+		t.Error("nothing was received")
+	}
+}
