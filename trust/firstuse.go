@@ -282,7 +282,7 @@ func hostOf(peer Peer) (string, error) {
 		} else if u, ok := peer.Addr.(*net.UnixAddr); ok && u != nil {
 			host = u.Name
 		}
-	} else if name, port, err := net.SplitHostPort(host); err == nil {
+	} else if name, port, err := net.SplitHostPort(host); err == nil && !strings.Contains(name, "/") {
 		host = net.JoinHostPort(strings.ToLower(name), port) // as DNS does
 	}
 	if host == "" {

@@ -79,6 +79,7 @@ func TestFirstUseHosts(t *testing.T) {
 		"case of host names":     {trust.Peer{Name: "EXAMPLE.com:7000"}, "example.com:7000"},
 		"IPv6":                   {trust.Peer{Name: "[2001:DB8::1]:7000"}, "[2001:db8::1]:7000"},
 		"path":                   {trust.Peer{Name: "/run/App.sock"}, "/run/App.sock"},
+		"path with colon":        {trust.Peer{Name: "/run/App:7"}, "/run/App:7"},
 		"path with space":        {trust.Peer{Name: "/run/my app.sock"}, `"/run/my app.sock"`},
 		"quote":                  {trust.Peer{Name: `a"b`}, `"a\"b"`},
 		"backslash":              {trust.Peer{Name: `a\b`}, `"a\\b"`},
