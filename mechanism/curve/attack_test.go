@@ -12,7 +12,6 @@ import (
 
 	"github.com/matryer/is"
 	"golang.org/x/crypto/nacl/box"
-	"golang.org/x/crypto/salsa20/salsa"
 
 	"github.com/securesp/securesp/keys"
 	"github.com/securesp/securesp/mechanism"
@@ -222,10 +221,11 @@ var lowOrder = []string{
 	"eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
 }
 
-// everyonesKey is the key of boxes with a public key of low order.
+// everyonesKey is the key of boxes with a public key of low order, whoever's
+// private key is the other one.
 func everyonesKey() *[32]byte {
 	key := new([32]byte)
-	salsa.HSalsa20(key, new([16]byte), key, &salsa.Sigma)
+	box.Precompute(key, new([32]byte), new([32]byte))
 	return key
 }
 

@@ -8,6 +8,8 @@ import (
 
 	"golang.org/x/crypto/nacl/box"
 	"golang.org/x/crypto/nacl/secretbox"
+
+	//lint:ignore SA1019 HSalsa20 is how NaCl makes a key of X25519's result, and nothing else exports it.
 	"golang.org/x/crypto/salsa20/salsa"
 
 	"github.com/securesp/securesp/mechanism"

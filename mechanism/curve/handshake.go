@@ -38,6 +38,10 @@ type Config struct {
 //	<- READY     Box[metadata](S'->C')
 //
 // After it both hold k, the key of boxes between C' and S'.
+//
+// Between WELCOME and INITIATE the responder has t and nothing else that is
+// secret. It has no clock: to forget t in good time, as RFC 26 asks, drop the
+// Handshake if no INITIATE comes within a minute.
 type Handshake struct {
 	role   mechanism.Role
 	step   int // commands sent and received so far, 0 to 4
