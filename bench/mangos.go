@@ -1,0 +1,162 @@
+package main
+
+import (
+	"crypto/tls"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"go.nanomsg.org/mangos/v3"
+	"go.nanomsg.org/mangos/v3/protocol/pair"
+	"go.nanomsg.org/mangos/v3/protocol/pull"
+	"go.nanomsg.org/mangos/v3/protocol/push"
+	"go.nanomsg.org/mangos/v3/protocol/rep"
+	"go.nanomsg.org/mangos/v3/protocol/req"
+	_ "go.nanomsg.org/mangos/v3/transport/ipc" // the peers
+	_ "go.nanomsg.org/mangos/v3/transport/tcp"
+	_ "go.nanomsg.org/mangos/v3/transport/tlstcp"
+
+	"github.com/securesp/securesp/spmangos"
+)
+
+// scheme returns the URL scheme of "mangos SCHEME".
+func scheme(impl string) string { return strings.TrimPrefix(impl, "mangos ") }
+
+func mangosOptions(impl string, initiator bool) map[string]interface{} {
+	switch scheme(impl) {
+	case "securesp+tcp", "securesp+ipc", "securesp+udp":
+		return spmangos.Options(secureConfig(impl, initiator))
+	case "tls+tcp":
+		side := "server"
+		if initiator {
+			side = "client"
+		}
+		c := tlsConfig(impl, side)
+		c.ClientAuth = tls.RequireAnyClientCert
+		return map[string]interface{}{mangos.OptionTLSConfig: c}
+	}
+	return nil
+}
+
+// mangosSockets are each pattern's receiving and sending socket.
+var mangosSockets = map[string]struct {
+	server, client func() (mangos.Socket, error)
+}{
+	"push": {pull.NewSocket, push.NewSocket},
+	"pair": {pair.NewSocket, pair.NewSocket},
+	"req":  {rep.NewSocket, req.NewSocket},
+}
+
+func (t task) serveMangos() error {
+	s, err := mangosSockets[t.workload.mangos].server()
+	if err != nil {
+		return err
+	}
+	url := scheme(t.impl) + "://127.0.0.1:0"
+	if strings.HasSuffix(t.impl, "ipc") {
+		url = scheme(t.impl) + "://" + filepath.Join(t.tmp, fmt.Sprintf("%d.sock", time.Now().UnixNano()))
+	}
+	l, err := s.NewListener(url, mangosOptions(t.impl, false))
+	if err != nil {
+		return err
+	}
+	// The acknowledgements of one-way patterns go another way.
+	ack, err := push.NewSocket()
+	if err != nil {
+		return err
+	}
+	al, err := ack.NewListener("tcp://127.0.0.1:0", nil)
+	if err != nil {
+		return err
+	}
+	if err := l.Listen(); err != nil {
+		return err
+	}
+	if err := al.Listen(); err != nil {
+		return err
+	}
+	fmt.Println(l.Address() + " " + al.Address())
+	if t.workload.mangos == "req" {
+		for {
+			m, err := s.RecvMsg()
+			if err != nil {
+				return err
+			}
+			if err := s.SendMsg(m); err != nil {
+				return err
+			}
+		}
+	}
+	for _, left := range t.phases() {
+		for range left / t.size {
+			m, err := s.RecvMsg()
+			if err != nil {
+				return err
+			}
+			m.Free()
+		}
+		if err := ack.Send([]byte{1}); err != nil {
+			return err
+		}
+	}
+	select {}
+}
+
+func (t task) measureMangos() (float64, error) {
+	s, err := mangosSockets[t.workload.mangos].client()
+	if err != nil {
+		return 0, err
+	}
+	url, ackURL, _ := strings.Cut(t.address, " ")
+	if err := s.DialOptions(url, mangosOptions(t.impl, true)); err != nil {
+		return 0, err
+	}
+	if t.workload.mangos == "req" {
+		return t.mangosTrips(s)
+	}
+	ack, err := pull.NewSocket()
+	if err != nil {
+		return 0, err
+	}
+	if err := ack.Dial(ackURL); err != nil {
+		return 0, err
+	}
+	var took time.Duration
+	for _, bytes := range t.phases() {
+		start := time.Now()
+		for range bytes / t.size {
+			m := mangos.NewMessage(t.size)
+			m.Body = m.Body[:t.size]
+			if err := s.SendMsg(m); err != nil {
+				return 0, err
+			}
+		}
+		if _, err := ack.Recv(); err != nil {
+			return 0, err
+		}
+		took = time.Since(start)
+	}
+	return float64(t.count) / took.Seconds(), nil
+}
+
+func (t task) mangosTrips(s mangos.Socket) (float64, error) {
+	trips := make([]time.Duration, 0, t.count)
+	for i := range t.count + t.count/10 {
+		start := time.Now()
+		m := mangos.NewMessage(t.size)
+		m.Body = m.Body[:t.size]
+		if err := s.SendMsg(m); err != nil {
+			return 0, err
+		}
+		m, err := s.RecvMsg()
+		if err != nil {
+			return 0, err
+		}
+		m.Free()
+		if i >= t.count/10 {
+			trips = append(trips, time.Since(start))
+		}
+	}
+	return medianMicroseconds(trips), nil
+}

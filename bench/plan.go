@@ -1,0 +1,90 @@
+package main
+
+import "regexp"
+
+// caseID is one thing to measure: a workload on an implementation.
+type caseID struct{ Workload, Impl string }
+
+// comparison is one ratio: ours to the peer's, on the same workload, unless
+// peerWorkload says otherwise.
+type comparison struct {
+	workload     string
+	ours, peer   string
+	peerWorkload string
+	hold, reach  float64 // bounds on the ratio
+	guard        bool    // part of the quick run
+}
+
+func (c comparison) cases() [2]caseID {
+	w := c.peerWorkload
+	if w == "" {
+		w = c.workload
+	}
+	return [2]caseID{{c.workload, c.ours}, {w, c.peer}}
+}
+
+// lower reports whether less is better.
+func lower(workload string) bool {
+	switch workloads[workload].unit {
+	case "µs", "bytes":
+		return true
+	}
+	return false
+}
+
+// comparisons are the bounds that the project has set itself: "hold" must be
+// met, "reach" is the ambition.
+var comparisons = []comparison{
+	{workload: "bulk 1 MiB", ours: "securesp tcp AES", peer: "raw tcp", hold: .47, reach: .60, guard: true},
+	{workload: "bulk 1 MiB", ours: "securesp tcp AES", peer: "tls AES", hold: 1.5, reach: 2.0, guard: true},
+	{workload: "bulk 1 MiB", ours: "securesp tcp AES", peer: "libp2p noise", hold: 1.5, reach: 1.8},
+	{workload: "bulk 1 MiB", ours: "securesp tcp AES", peer: "libzmq CURVE", hold: 1.6, reach: 1.8},
+	{workload: "bulk 1 MiB", ours: "securesp tcp ChaCha", peer: "tls ChaCha", hold: 1.5, reach: 1.9},
+	{workload: "bulk 1 MiB", ours: "securesp unix AES", peer: "tls unix", hold: 1.6, reach: 2.0},
+	{workload: "bulk 1 MiB", ours: "securesp unix AES", peer: "raw unix", hold: .37, reach: .5},
+	{workload: "io.Copy file", ours: "securesp tcp AES", peer: "tls AES", hold: 1.6, reach: 1.8},
+	{workload: "bulk 64 KiB", ours: "securesp tcp AES", peer: "raw tcp", hold: .48, reach: .8},
+	{workload: "bulk 64 KiB", ours: "securesp tcp AES", peer: "tls AES", hold: 1.5, reach: 1.6, guard: true},
+	{workload: "messages 1 KiB", ours: "securesp tcp AES", peer: "tls AES", hold: 8, reach: 10, guard: true},
+	{workload: "messages 1 KiB", ours: "securesp tcp AES", peer: "libzmq NULL", hold: 1.7, reach: 2},
+	{workload: "messages 1 KiB", ours: "securesp tcp AES", peer: "libzmq CURVE", hold: 4, reach: 5},
+	{workload: "messages 64 B", ours: "securesp tcp AES", peer: "raw bufio", hold: .9, reach: 1},
+	{workload: "messages 64 B", ours: "securesp tcp AES", peer: "tls AES", hold: 50, reach: 90, guard: true},
+	{workload: "messages 64 B", ours: "securesp tcp AES", peer: "libzmq NULL", hold: 3.5, reach: 5},
+	{workload: "messages 64 B", ours: "securesp tcp AES", peer: "libzmq CURVE", hold: 12, reach: 15},
+	{workload: "messages 64 B, 8 senders", ours: "securesp tcp AES", peer: "tls AES", hold: 8, reach: 20},
+	{workload: "messages 64 KiB", ours: "securesp tcp AES", peer: "tls AES", hold: 1.5, reach: 1.6},
+	{workload: "ping-pong 64 B", ours: "securesp tcp AES", peer: "raw tcp", hold: 1.35, reach: 1.05},
+	{workload: "ping-pong 64 B", ours: "securesp tcp AES", peer: "tls AES", hold: 1.0, reach: .9},
+	{workload: "ping-pong 64 B", ours: "securesp tcp AES", peer: "libzmq CURVE", hold: .4, reach: .35},
+	{workload: "handshake", ours: "securesp tcp AES", peer: "tls AES", hold: 1.0, reach: .8},
+	{workload: "handshake", ours: "securesp tcp classical XX", peer: "tls X25519", hold: .9, reach: .8},
+	{workload: "handshake", ours: "securesp tcp classical XX", peer: "libp2p noise", hold: .45, reach: .4},
+	{workload: "idle heap", ours: "securesp tcp AES", peer: "tls AES", hold: .4, reach: .25},
+	{workload: "mangos PUSH/PULL 64 B", ours: "mangos securesp+tcp", peer: "mangos tcp", hold: 4, reach: 5},
+	{workload: "mangos PUSH/PULL 64 B", ours: "mangos securesp+tcp", peer: "mangos tls+tcp", hold: 9, reach: 13},
+	{workload: "mangos PUSH/PULL 1 KiB", ours: "mangos securesp+tcp", peer: "mangos tcp", hold: 2.7, reach: 3.2},
+	{workload: "mangos PUSH/PULL 1 KiB", ours: "mangos securesp+tcp", peer: "mangos tls+tcp", hold: 6, reach: 7},
+	{workload: "mangos PAIR 64 B", ours: "mangos securesp+tcp", peer: "mangos tcp", hold: 4, reach: 5},
+	{workload: "mangos PUSH/PULL 64 B", ours: "mangos securesp+ipc", peer: "mangos ipc", hold: 4, reach: 5},
+	{workload: "mangos REQ/REP 64 B", ours: "mangos securesp+tcp", peer: "mangos tcp", hold: .9, reach: .75},
+	{workload: "mangos REQ/REP 64 B", ours: "mangos securesp+tcp", peer: "mangos tls+tcp", hold: .75, reach: .6},
+}
+
+func guarded(plan []comparison) (kept []comparison) {
+	for _, c := range plan {
+		if c.guard {
+			kept = append(kept, c)
+		}
+	}
+	return kept
+}
+
+func matching(plan []comparison, filter *regexp.Regexp) (kept []comparison) {
+	for _, c := range plan {
+		if filter.MatchString(c.workload) || filter.MatchString(c.ours) && filter.String() != "" {
+			kept = append(kept, c)
+		}
+	}
+	return kept
+}
