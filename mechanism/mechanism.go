@@ -42,7 +42,8 @@ var (
 	// to tell (SPEC §5).
 	ErrReplay = errors.New("securesp: replayed packet")
 
-	// ErrExhausted means that a session has used up its counters.
+	// ErrExhausted means that a session has used up its counters, or was
+	// erased.
 	ErrExhausted = errors.New("securesp: session exhausted")
 
 	// ErrConfig means that the mechanism lacks a key it needs, or was given
@@ -130,8 +131,13 @@ type Config struct {
 	// sides give the same bytes.
 	Prologue []byte
 
-	Identity *keys.Private // own static key
-	Peer     keys.Public   // the responder's key, where the initiator knows it
+	// Identity is the own static key, Peer the other side's where the
+	// mechanism has it known beforehand: the responder's, for initiators of
+	// mechanisms whose traits say KnownResponder. All others ignore Peer:
+	// the key that they are sent is for the caller to judge, once
+	// Handshake.Peer returns it.
+	Identity *keys.Private
+	Peer     keys.Public
 	PSK      *keys.Shared
 
 	CurveIdentity *keys.CurvePrivate // for mechanisms whose traits say Curve
@@ -228,16 +234,18 @@ type Session interface {
 	// Encode appends one record to dst and returns the extended slice.
 	// plaintext is at most MaxPlaintext bytes, else ErrMessageTooLong. It
 	// may overlap the free space of dst only exactly at
-	// dst[len(dst)+Lead():]; then it is sealed in place. If dst has room,
-	// nothing is allocated.
+	// dst[len(dst)+Lead():]; then it is sealed in place. Any other overlap
+	// is the caller's mistake, and may panic. If dst has room, nothing is
+	// allocated. The type Clear is refused.
 	Encode(dst []byte, t Type, plaintext []byte) ([]byte, error)
 
 	// Decode opens exactly one whole record, header included, and appends
 	// its plaintext to dst. dst may be record[Lead():Lead()], which opens
-	// in place; otherwise the two must not overlap, and record stays
-	// untouched. No plaintext byte is in dst's space unless the record
-	// authenticated. After an error the session is unchanged, but a stream
-	// cannot go on.
+	// in place and, on failure, destroys the record; otherwise the two must
+	// not overlap, and record stays untouched. No plaintext byte is in
+	// dst's space unless the record authenticated. After an error the
+	// session is unchanged, but a stream cannot go on. If dst has room,
+	// nothing is allocated.
 	Decode(dst, record []byte) (Type, []byte, error)
 
 	// Binding returns the 32-byte channel binding: equal on both sides,

@@ -110,6 +110,14 @@ func Decapsulate(h *Handshake, ciphertext []byte) ([]byte, error) {
 	return h.kem.Decapsulate(ciphertext)
 }
 
+// SkipToEpoch makes a packet session's receiving side be in the given epoch,
+// with the key it has.
+func SkipToEpoch(p mechanism.PacketSession, epoch uint64) { p.(*packetSession).recv.epoch = epoch }
+
+// HoldsOldKey reports whether a packet session could still open packets of the
+// epoch before the newest.
+func HoldsOldKey(p mechanism.PacketSession) bool { return p.(*packetSession).recv.prev != nil }
+
 // HandshakeIsForgotten reports whether no secret of the handshake proper is
 // left.
 func HandshakeIsForgotten(h *Handshake) bool {

@@ -128,8 +128,9 @@ func (h *Handshake) Next() mechanism.Step {
 // AppendMessage appends the next message, carrying payload, to dst. The two
 // must not overlap. It is at most 65,535 bytes long, else
 // mechanism.ErrMessageTooLong. Noise lets every message carry a payload, but
-// early ones have little or no protection: see Noise §7.7. After an error the
-// handshake is as it was before.
+// early ones have little or no protection: see Noise §7.7. It returns
+// mechanism.ErrAuthentication if the peer's key, received or configured, is of
+// low order. After an error the handshake is as it was before.
 func (h *Handshake) AppendMessage(dst, payload []byte) ([]byte, error) {
 	if h.Next() != mechanism.Send {
 		return nil, mechanism.ErrOrder
@@ -289,7 +290,8 @@ func (h *Handshake) mixToken(t token) error {
 		h.mixedRS = true
 		return h.mixDH(h.s, h.rs)
 	}
-	// es and se name the initiator's key first.
+	// es and se name the initiator's key first, so it is in es of the
+	// initiator and in se of the responder that our e meets the peer's s.
 	if (t == tokenES) == (h.role == mechanism.Initiator) {
 		h.mixedRS = true
 		return h.mixDH(h.e, h.rs)
@@ -343,14 +345,16 @@ func (h *Handshake) advance() {
 	h.s, h.psk, h.rand = nil, nil, nil
 }
 
-// Peer returns the peer's static key once a message was read that only its
-// owner, or somebody with our own private key, can have made: one that is
-// encrypted with a key that depends on it. So the initiator of IK has proof
-// from message 2 on, that of XX too; the responder of XX has it from message
-// 3. The responder of IK has it from message 1, but that message may be a
-// replay, or forged by a thief of our own private key, until the first record
-// was opened. Where the pattern has such proof only in the first record (the
-// responder of IX, KN, KX and IN), it never shows up here.
+// Peer returns the peer's static key once it is proved: once a message was
+// read that decrypts with a key that depends on the static private key. That
+// is message 2 for the initiator of every pattern in which the responder has a
+// static key, and message 3 for the responder of XX, XK and XN.
+//
+// The responder of IK, KK, K and X has it from message 1 on, with a reservation
+// (Noise §7.7): that message may be a replay, or forged by a thief of the
+// responder's own private key. What dispels both is the first record, or
+// packet, that opens. Where nothing proves the initiator's key but that record
+// (IN, IX, KN and KX), Peer never returns it.
 func (h *Handshake) Peer() mechanism.Peer {
 	if !h.proved {
 		return mechanism.Peer{}

@@ -112,9 +112,11 @@ func TestLastCounter(t *testing.T) {
 	}
 }
 
-// TestClearIsNeverOpened: not even a peer that has the keys can make a sealed
-// record of the type that says "not sealed".
-func TestClearIsNeverOpened(t *testing.T) {
+// keyholder returns a responder's session and a function that seals record 0
+// for it with a header and a plaintext that no initiator would use: a peer
+// that has the keys need not run our code.
+func keyholder(t *testing.T) (mechanism.Session, func(header, plaintext []byte) []byte) {
+	t.Helper()
 	is := is.New(t)
 	var key []byte
 	p := startPair(t, nnAESGCM, mechanism.Config{KeyLog: func(label string, secret []byte) {
@@ -126,36 +128,35 @@ func TestClearIsNeverOpened(t *testing.T) {
 	is.NoErr(err) // initiator's session
 	r, err := p[1].Session()
 	is.NoErr(err) // responder's session
-	forge := func(kind mechanism.Type) []byte {
-		header := []byte{0, 1 + 5 + 16, byte(kind)}
-		return noise.Cipher("AESGCM", key).Seal(header, make([]byte, 12), []byte("clear"), header)
+	return r, func(header, plaintext []byte) []byte {
+		return noise.Cipher("AESGCM", key).Seal(bytes.Clone(header), make([]byte, 12), plaintext, header)
 	}
-	_, _, err = r.Decode(nil, forge(mechanism.Clear))
-	is.True(errors.Is(err, mechanism.ErrAuthentication))
-	_, got, err := r.Decode(nil, forge(mechanism.Data))
-	is.NoErr(err) // the same of another type
-	is.Equal(string(got), "clear")
 }
 
-// TestLargestRecord: what is longer than a record can be is refused, though it
-// authenticates and its length is right.
-func TestLargestRecord(t *testing.T) {
+// TestAuthenticNonsense: records that authenticate but that no session makes
+// are refused: of the type that says "not sealed", of a wrong length, too long.
+func TestAuthenticNonsense(t *testing.T) {
 	is := is.New(t)
-	var key []byte
-	p := startPair(t, nnAESGCM, mechanism.Config{KeyLog: func(label string, secret []byte) {
-		if label == "I2R_TRAFFIC_SECRET" {
-			key = secret
-		}
-	}}, mechanism.Config{}).finish(t)
-	_, err := p[0].Session()
-	is.NoErr(err) // initiator's session
-	r, err := p[1].Session()
-	is.NoErr(err) // responder's session
-	size := mechanism.MaxPlaintext + 1
-	header := append(binary.BigEndian.AppendUint16(nil, uint16(1+size+16)), 0)
-	record := noise.Cipher("AESGCM", key).Seal(header, make([]byte, 12), make([]byte, size), header)
-	_, _, err = r.Decode(nil, record)
-	is.True(errors.Is(err, mechanism.ErrMalformed))
+	r, forge := keyholder(t)
+	plaintext := []byte("12345")
+	for _, tt := range []struct {
+		header    []byte
+		plaintext []byte
+		want      error
+	}{
+		{[]byte{0, 22, byte(mechanism.Clear)}, plaintext, mechanism.ErrAuthentication},
+		{[]byte{0, 21, 0}, plaintext, mechanism.ErrMalformed},
+		{[]byte{0, 23, 0}, plaintext, mechanism.ErrMalformed},
+		{[]byte{22, 0, 0}, plaintext, mechanism.ErrMalformed},
+		{[]byte{0x40, 18, 0}, make([]byte, mechanism.MaxPlaintext+1), mechanism.ErrMalformed},
+	} {
+		_, got, err := r.Decode(nil, forge(tt.header, tt.plaintext))
+		is.True(errors.Is(err, tt.want))
+		is.True(got == nil)
+	}
+	_, got, err := r.Decode(nil, forge([]byte{0, 22, 0}, plaintext))
+	is.NoErr(err) // the one that a session makes
+	is.True(bytes.Equal(got, plaintext))
 }
 
 func panics(f func()) (did bool) {
@@ -190,6 +191,11 @@ func TestOverlap(t *testing.T) {
 				wide := append(bytes.Clone(plain), make([]byte, 200)...)
 				is.True(panics(func() { s[1].Decode(wide[at:at], wide[:len(plain)]) }))
 			}
+			short, err := s[0].Encode(nil, mechanism.Data, make([]byte, 1))
+			is.NoErr(err)       // encoding
+			for at := range 3 { // all of the plaintext would be in the header
+				is.True(panics(func() { s[1].Decode(short[at:at], short) }))
+			}
 			is.True(panics(func() { // dst's space runs into the record
 				wide := append(make([]byte, 50), plain...)
 				s[1].Decode(wide[:0], wide[50:])
@@ -217,6 +223,40 @@ func TestPacketLimits(t *testing.T) {
 	is.True(errors.Is(err, mechanism.ErrExhausted))
 }
 
+// TestLastPacketCounter: a peer that uses the counter that is reserved for
+// REKEY is refused, so that the window never wraps.
+func TestLastPacketCounter(t *testing.T) {
+	is := is.New(t)
+	var key []byte
+	p := startPair(t, nnAESGCM, mechanism.Config{KeyLog: func(label string, secret []byte) {
+		if label == "I2R_PACKET_SECRET" {
+			key = secret
+		}
+	}}, mechanism.Config{}).finish(t)
+	_, err := p[0].PacketSession()
+	is.NoErr(err) // initiator's packet session
+	r, err := p[1].PacketSession()
+	is.NoErr(err) // responder's packet session
+	const lastEpoch = math.MaxUint64 >> 16
+	noise.SkipToEpoch(r, lastEpoch) // the key stays that of epoch 0
+	forge := func(counter uint64) []byte {
+		header := binary.BigEndian.AppendUint32(nil, r.Index())
+		header = binary.BigEndian.AppendUint64(header, counter)
+		nonce := binary.BigEndian.AppendUint64(make([]byte, 4), counter)
+		return noise.Cipher("AESGCM", key).Seal(bytes.Clone(header), nonce, nil, header)
+	}
+	_, err = r.Open(nil, forge(math.MaxUint64))
+	is.True(errors.Is(err, mechanism.ErrAuthentication))
+	_, err = r.Open(nil, forge(math.MaxUint64-1))
+	is.NoErr(err) // the last counter there is
+	_, err = r.Open(nil, forge(math.MaxUint64-1))
+	is.True(errors.Is(err, mechanism.ErrReplay))
+	_, err = r.Open(nil, forge(math.MaxUint64))
+	is.True(errors.Is(err, mechanism.ErrAuthentication))
+	_, err = r.Open(nil, forge(0))
+	is.True(errors.Is(err, mechanism.ErrReplay))
+}
+
 // TestPacketsAfterSilence: a receiver that missed more than a whole epoch
 // cannot follow; it refuses, and what it had accepted stays refused.
 func TestPacketsAfterSilence(t *testing.T) {
@@ -241,6 +281,23 @@ func TestPacketsAfterSilence(t *testing.T) {
 	is.NoErr(err) // epoch 2 follows epoch 1
 	_, err = s[1].Open(nil, first)
 	is.True(errors.Is(err, mechanism.ErrReplay))
+}
+
+// TestOldPacketKey: the key of an epoch goes once the window has left it.
+func TestOldPacketKey(t *testing.T) {
+	is := is.New(t)
+	s := packetSessions(t, nnAESGCM)
+	const epoch, window = 1 << 16, 8192
+	for n := range epoch + window + 1 {
+		packet, err := s[0].Seal(nil, nil)
+		is.NoErr(err) // sealing
+		switch n {
+		case epoch - 1, epoch, epoch + window - 1, epoch + window:
+			_, err = s[1].Open(nil, packet)
+			is.NoErr(err) // opening
+			is.Equal(noise.HoldsOldKey(s[1]), n == epoch || n == epoch+window-1)
+		}
+	}
 }
 
 // TestPacketOverlap: packets are never made or opened in place.
