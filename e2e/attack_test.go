@@ -423,7 +423,7 @@ func TestTicketIsBoundToItsClient(t *testing.T) {
 	copy(mixed[4:nonceAt], alices[4:nonceAt])
 	refused(t, s.openBody, mixed, "another client's ticket")
 	mixed = bytes.Clone(mallorys)
-	copy(mixed[nonceAt:], alices[nonceAt:nonceAt+16])
+	copy(mixed[nonceAt:], alices[nonceAt:nonceAt+24])
 	refused(t, s.openBody, mixed, "another client's nonce")
 	is.Equal(s.open(mallorys).Sender != s.alice.Public(), true)
 	opened(t, s.openBody, alices)

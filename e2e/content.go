@@ -22,13 +22,6 @@ const (
 // protocolLabel starts every label and prologue (SPEC §7).
 const protocolLabel = "securesp-e2e-1"
 
-// Labels of HKDF (SPEC §7).
-const (
-	labelRequest = protocolLabel + " request"
-	labelReply   = protocolLabel + " reply"
-	labelTicket  = protocolLabel + " ticket"
-)
-
 // zeroNonce goes with keys that seal one message only.
 var zeroNonce [chacha20poly1305.NonceSize]byte
 
@@ -47,20 +40,19 @@ func expand(prk []byte, label string) []byte {
 // before it as associated data (SPEC §7). The tail comes last so that the body
 // is opened to where its reader wants it.
 
-// sealPart completes a message whose front is dst[start:]: it appends body and
-// tail and seals them in place.
-func sealPart(dst []byte, start int, aead cipher.AEAD, nonce, body, tail []byte) []byte {
+// sealPart appends body and tail to dst and seals them in place.
+func sealPart(dst, data []byte, aead cipher.AEAD, nonce, body, tail []byte) []byte {
 	at := len(dst)
 	dst = append(dst, body...)
 	dst = append(dst, tail...)
-	return aead.Seal(dst[:at], nonce, dst[at:], dst[start:at])
+	return aead.Seal(dst[:at], nonce, dst[at:], data)
 }
 
 // openPart opens the sealed part of message, which starts at index at, and
 // appends body and tail to dst.
-func openPart(dst []byte, aead cipher.AEAD, nonce, message []byte, at int) ([]byte, error) {
+func openPart(dst, message []byte, at int, data []byte, aead cipher.AEAD, nonce []byte) ([]byte, error) {
 	dst = grow(dst, len(message)-at, message)
-	out, err := aead.Open(dst, nonce, message[at:], message[:at])
+	out, err := aead.Open(dst, nonce, message[at:], data)
 	if err != nil {
 		return nil, ErrAuthentication
 	}
@@ -97,17 +89,17 @@ func (t requestTail) bytes() (b [requestTailSize]byte) {
 }
 
 // cutRequestTail splits what follows the first start bytes of opened into body
-// and tail. The body is returned with those bytes before it.
+// and tail. The body is returned with those bytes before it. After an error
+// nothing of it is left.
 func cutRequestTail(opened []byte, start int) ([]byte, requestTail, error) {
 	at := len(opened) - requestTailSize
-	if at < start || opened[at+8]&^flagWantTicket != 0 {
-		return nil, requestTail{}, ErrMalformed
+	if at >= start && opened[at+8]&^flagWantTicket == 0 {
+		if t, ok := millis(opened[at:]); ok {
+			return opened[:at], requestTail{t, opened[at+8]&flagWantTicket != 0}, nil
+		}
 	}
-	t, ok := millis(opened[at:])
-	if !ok {
-		return nil, requestTail{}, ErrMalformed
-	}
-	return opened[:at], requestTail{t, opened[at+8]&flagWantTicket != 0}, nil
+	clear(opened[start:])
+	return nil, requestTail{}, ErrMalformed
 }
 
 func putMillis(b []byte, t time.Time) {

@@ -65,7 +65,7 @@ func sealEnvelope(dst []byte, form byte, from *keys.Private, to *keys.ServicePub
 		return nil, nil, err
 	}
 	t := tail.bytes()
-	return sealPart(dst, start, oneTime(key[:]), zeroNonce[:], body, t[:]), handshake, nil
+	return sealPart(dst, dst[start:], oneTime(key[:]), zeroNonce[:], body, t[:]), handshake, nil
 }
 
 func prologue(front []byte) []byte {
@@ -134,7 +134,7 @@ func readEnvelope(message []byte, key *keys.ServicePrivate, secret []byte, r ran
 // key.
 func (e *envelope) openBody(dst, message []byte) ([]byte, requestTail, error) {
 	defer clear(e.key[:])
-	opened, err := openPart(dst, oneTime(e.key[:]), zeroNonce[:], message, envelopeSize)
+	opened, err := openPart(dst, message, envelopeSize, message[:envelopeSize], oneTime(e.key[:]), zeroNonce[:])
 	if err != nil {
 		return nil, requestTail{}, err
 	}

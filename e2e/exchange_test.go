@@ -64,7 +64,7 @@ func TestOverhead(t *testing.T) {
 	is.NoErr(err) // open the reply
 
 	message, _ = s.seal("12345")
-	is.Equal(len(message)-5, 166)                          // ticket request
+	is.Equal(len(message)-5, 174)                          // ticket request
 	is.Equal(len(s.reply(s.open(message), "12345"))-5, 44) // its reply
 
 	message, err = s.client.SealOneWay(nil, []byte("12345"))

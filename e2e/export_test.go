@@ -77,7 +77,7 @@ func Decrypts(m *Member, message []byte) bool {
 
 // RequestTail parses the tail of a request and makes it again.
 func RequestTail(b []byte) (body, again []byte, err error) {
-	body, tail, err := cutRequestTail(b, 0)
+	body, tail, err := cutRequestTail(bytes.Clone(b), 0)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -119,5 +119,10 @@ func TicketRequest(b []byte, maxBody int) ([]byte, error) {
 	}
 	again := binary.BigEndian.AppendUint16([]byte{formTicketRequest, suiteOne}, uint16(len(ticket)))
 	again = append(again, ticket...)
-	return append(again, b[at-requestNonceLen:]...), nil
+	return append(again, b[at-xNonceLen:]...), nil
+}
+
+// Digest returns what the signature of a member's message is of.
+func Digest(m *Member, message, context []byte) []byte {
+	return digest(m.id, context, message[:len(message)-1-ed25519.SignatureSize])
 }

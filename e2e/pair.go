@@ -234,7 +234,7 @@ func (s *pairSession) seal(dst []byte, kind byte, body []byte, r randomness) ([]
 	if err != nil {
 		return nil, err
 	}
-	return sealPart(dst, start, oneTime(plain[1:]), zeroNonce[:], body, nil), nil
+	return sealPart(dst, dst[start:], oneTime(plain[1:]), zeroNonce[:], body, nil), nil
 }
 
 func (p *Pair) receivePacketLocked(dst, message []byte) (PairEvent, error) {
@@ -277,7 +277,7 @@ func (p *Pair) openPacketLocked(dst, message []byte, s *pairSession) (PairEvent,
 		return PairEvent{}, err
 	}
 	defer clear(plain)
-	opened, err := openPart(dst, oneTime(plain[1:]), zeroNonce[:], message, at)
+	opened, err := openPart(dst, message, at, message[:at], oneTime(plain[1:]), zeroNonce[:])
 	if err != nil {
 		return PairEvent{}, err
 	}

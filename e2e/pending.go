@@ -33,7 +33,7 @@ type Pending struct {
 
 	// For formTicketRequest.
 	ticket   *clientTicket
-	exchange resumed
+	exchange *resumed
 }
 
 func (p *Pending) sealFull(dst, body []byte, to *keys.ServicePublic) ([]byte, error) {
@@ -116,7 +116,7 @@ func (p *Pending) Retry(dst, body []byte) ([]byte, error) {
 		return nil, err
 	}
 	p.retried, p.mayRetry, p.done = true, false, false
-	p.contentKey, p.ticket, p.exchange = nil, nil, resumed{}
+	p.contentKey, p.ticket, p.exchange = nil, nil, nil
 	return dst, nil
 }
 
@@ -161,7 +161,7 @@ func (p *Pending) openReply(dst, message []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	opened, err := openPart(dst, oneTime(key[:]), zeroNonce[:], message, replyAt)
+	opened, err := openPart(dst, message, replyAt, message[:replyAt], oneTime(key[:]), zeroNonce[:])
 	if err != nil {
 		return nil, err
 	}
@@ -191,7 +191,8 @@ func (p *Pending) openTicketReply(dst, message []byte) ([]byte, error) {
 	if err := p.checkReplySize(message, ticketReplyAt); err != nil {
 		return nil, err
 	}
-	opened, err := openPart(dst, p.exchange.replyCipher(), message[1:ticketReplyAt], message, ticketReplyAt)
+	front := message[:ticketReplyAt]
+	opened, err := openPart(dst, message, ticketReplyAt, p.exchange.replyData(front), p.exchange.aead, front[1:])
 	if err != nil {
 		return nil, err
 	}

@@ -176,7 +176,7 @@ func (r *envelopeReplier) seal(dst, body []byte, s status) ([]byte, error) {
 	if dst, err = handshake.AppendMessage(append(dst, formReply), key[:]); err != nil {
 		return nil, err
 	}
-	return sealPart(dst, start, oneTime(key[:]), zeroNonce[:], body, tail), nil
+	return sealPart(dst, dst[start:], oneTime(key[:]), zeroNonce[:], body, tail), nil
 }
 
 // takeHandshake returns a handshake that has read the request and sent
@@ -220,7 +220,7 @@ func (w *Worker) appendTicket(tlvs []byte, key *workerKey, client keys.Public) [
 
 // ticketReplier replies to a ticket request.
 type ticketReplier struct {
-	exchange resumed
+	exchange *resumed
 	random   randomness
 }
 
@@ -232,7 +232,7 @@ func (r *ticketReplier) seal(dst, body []byte, s status) ([]byte, error) {
 	r.random.read(nonce)
 	dst = dst[:len(dst)+xNonceLen]
 	tail := [replyTailSize]byte{2: byte(s)}
-	return sealPart(dst, start, r.exchange.replyCipher(), nonce, body, tail[:]), nil
+	return sealPart(dst, r.exchange.replyData(dst[start:]), r.exchange.aead, nonce, body, tail[:]), nil
 }
 
 // clearReplier replies to a clear request.

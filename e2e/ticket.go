@@ -2,10 +2,7 @@ package e2e
 
 import (
 	"crypto/cipher"
-	"crypto/hkdf"
-	"crypto/sha256"
 	"encoding/binary"
-	"fmt"
 	"sync"
 	"time"
 
@@ -82,13 +79,15 @@ func (k *workerKey) ticketCipher(day uint32, now time.Time) cipher.AEAD {
 			delete(k.tickets, d)
 		}
 	}
-	aead := manyTimes(k.ticketKey(day))
+	secret := k.ticketSecret(day)
+	defer clear(secret)
+	aead := manyTimes(secret)
 	k.tickets[day] = aead
 	return aead
 }
 
-func (k *workerKey) ticketKey(day uint32) []byte {
-	label := binary.BigEndian.AppendUint32([]byte(labelTicket), day)
+func (k *workerKey) ticketSecret(day uint32) []byte {
+	label := binary.BigEndian.AppendUint32([]byte(protocolLabel+" ticket"), day)
 	return k.Derive(string(label))
 }
 
@@ -136,39 +135,33 @@ func (k *workerKey) openTicket(b []byte, now time.Time) (*ticket, error) {
 	return t, nil
 }
 
-// A ticket request (SPEC §7):
+// A ticket request and its reply (SPEC §7):
 //
-//	E3 | suite:u8 | ticket length:u16 | ticket | nonce:16 | sealed part
+//	E3 | suite:u8 | ticket length:u16 | ticket | nonce:24 | sealed part
+//	E4 | nonce:24 | sealed part
 //
-// Its key, and its reply's, come from the resumption secret and the nonce.
+// Both are sealed with XChaCha20-Poly1305 under the resumption secret. The
+// forms, as part of the associated data, keep them apart, and the request's
+// nonce, which the reply's associated data ends with, makes it the reply to
+// that one request.
 const (
-	ticketAt        = 1 + 1 + 2
-	requestNonceLen = 16
-
-	// ticketReplyAt is where the sealed part of a ticket reply starts:
-	//
-	//	E4 | nonce:24 | sealed part
+	ticketAt      = 1 + 1 + 2
 	ticketReplyAt = 1 + xNonceLen
 )
 
-// resumed is the state of one ticket exchange, on either side: the PRK of
-// HKDF.
-type resumed struct{ prk []byte }
-
-func resume(secret *[keySize]byte, nonce []byte) resumed {
-	return resumed{must(hkdf.Extract(sha256.New, secret[:], nonce))}
+// resumed is the state of one ticket exchange, on either side.
+type resumed struct {
+	aead  cipher.AEAD
+	nonce [xNonceLen]byte // of the request
 }
 
-func (r resumed) requestCipher() cipher.AEAD {
-	key := expand(r.prk, labelRequest)
-	defer clear(key)
-	return oneTime(key)
+func resume(secret *[keySize]byte, nonce []byte) *resumed {
+	return &resumed{manyTimes(secret[:]), [xNonceLen]byte(nonce)}
 }
 
-func (r resumed) replyCipher() cipher.AEAD {
-	key := expand(r.prk, labelReply)
-	defer clear(key)
-	return manyTimes(key)
+// replyData returns the associated data of a reply with the given front.
+func (r *resumed) replyData(front []byte) []byte {
+	return append(append(make([]byte, 0, ticketReplyAt+xNonceLen), front...), r.nonce[:]...)
 }
 
 // splitTicketRequest returns the ticket and where the sealed part starts.
@@ -177,7 +170,7 @@ func splitTicketRequest(message []byte, maxBody int) (ticket []byte, at int, err
 		return nil, 0, ErrMalformed
 	}
 	n := int(binary.BigEndian.Uint16(message[2:]))
-	at = ticketAt + n + requestNonceLen
+	at = ticketAt + n + xNonceLen
 	size := len(message) - at - requestTailSize - tagSize
 	switch {
 	case n > maxTicketSize || size < 0:
@@ -189,20 +182,17 @@ func splitTicketRequest(message []byte, maxBody int) (ticket []byte, at int, err
 }
 
 // sealTicketRequest appends a whole ticket request.
-func sealTicketRequest(dst []byte, t *clientTicket, r randomness, body []byte, tail requestTail) ([]byte, resumed) {
-	size := ticketAt + len(t.ticket) + requestNonceLen + requestTailSize + tagSize
+func sealTicketRequest(dst []byte, t *clientTicket, r randomness, body []byte, tail requestTail) ([]byte, *resumed) {
+	size := ticketAt + len(t.ticket) + xNonceLen + requestTailSize + tagSize
 	dst = grow(dst, size+len(body), body)
 	start := len(dst)
 	dst = append(dst, formTicketRequest, suiteOne)
 	dst = binary.BigEndian.AppendUint16(dst, uint16(len(t.ticket)))
 	dst = append(dst, t.ticket...)
-	nonce := dst[len(dst) : len(dst)+requestNonceLen]
+	nonce := dst[len(dst) : len(dst)+xNonceLen]
 	r.read(nonce)
-	dst = dst[:len(dst)+requestNonceLen]
+	dst = dst[:len(dst)+xNonceLen]
 	exchange := resume(&t.secret, nonce)
 	b := tail.bytes()
-	return sealPart(dst, start, exchange.requestCipher(), zeroNonce[:], body, b[:]), exchange
+	return sealPart(dst, dst[start:], exchange.aead, nonce, body, b[:]), exchange
 }
-
-// Format prints what it is: no verb shows a secret.
-func (r resumed) Format(f fmt.State, _ rune) { f.Write([]byte("ticket exchange")) }

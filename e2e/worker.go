@@ -327,9 +327,9 @@ func (w *Worker) openTicketRequest(dst, message []byte) (*Request, error) {
 		return nil, hintError(err, hintUnusableTicket)
 	}
 	defer clear(t.secret[:])
-	nonce := message[at-requestNonceLen : at]
+	nonce := message[at-xNonceLen : at]
 	exchange := resume(&t.secret, nonce)
-	opened, err := openPart(dst, exchange.requestCipher(), zeroNonce[:], message, at)
+	opened, err := openPart(dst, message, at, message[:at], exchange.aead, nonce)
 	if err != nil {
 		return nil, err
 	}
