@@ -146,6 +146,11 @@ func (b *batch) appendFrame(m *message) (done bool) {
 
 // appendMessage adds all of m.
 func (b *batch) appendMessage(m *message) {
+	if b.open >= 0 && maxFrameHeader+m.left <= b.room() && maxFrameHeader+m.left <= cap(b.buf)-len(b.buf) {
+		b.buf = frame{size: m.left}.appendHeader(b.buf)
+		b.buf = m.appendTo(b.buf, m.left)
+		return
+	}
 	for !b.appendFrame(m) {
 		b.closeData()
 	}

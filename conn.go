@@ -105,7 +105,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 	if err != nil {
 		return n, c.opError("read", err)
 	}
-	c.sender.readSince.Store(true)
+	c.sender.noteRead()
 	return n, nil
 }
 
@@ -121,7 +121,7 @@ func (c *Conn) ReadMessage(dst []byte) ([]byte, error) {
 	if err != nil {
 		return dst, c.opError("read", err)
 	}
-	c.sender.readSince.Store(true)
+	c.sender.noteRead()
 	return dst, nil
 }
 
@@ -135,9 +135,9 @@ func (c *Conn) Write(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	m := message{gather: gather{parts: [][]byte{p}, left: len(p)}}
+	var m message
+	m.parts, m.left = [][]byte{p}, len(p)
 	n, err := c.sender.write(&m)
-	c.countSent(n, err)
 	return n, c.opError("write", err)
 }
 
@@ -149,21 +149,19 @@ func (c *Conn) WriteMessage(parts ...[]byte) error {
 	if err := c.await(&c.deadlines.write); err != nil {
 		return c.opError("write", err)
 	}
-	m := message{gather: gatherParts(parts), atomic: true}
+	// Filled field by field: a composite literal would be copied, which is
+	// dearer than all else that a small message costs here.
+	var m message
+	m.parts, m.atomic = parts, true
+	for _, p := range parts {
+		m.left += len(p)
+	}
 	m.total = uint64(m.left)
 	if m.total > c.peerMax {
 		return ErrMessageTooLarge
 	}
-	n, err := c.sender.write(&m)
-	c.countSent(n, err)
+	_, err := c.sender.write(&m)
 	return c.opError("write", err)
-}
-
-func (c *Conn) countSent(n int, err error) {
-	c.stats.sent.Add(uint64(n))
-	if err == nil {
-		c.stats.messagesSent.Add(1)
-	}
 }
 
 // WriteTo writes everything that arrives to w until the peer ends its
@@ -283,6 +281,8 @@ func (c *Conn) shutdown(code CloseCode, reason error, linger time.Duration) erro
 	idle := r.mu.TryLock() // else a Read is about to return, or stuck in its caller's Writer
 	if idle {
 		c.carrier.SetReadDeadline(until)
+	} else {
+		go r.discardAfterRead(until)
 	}
 	c.sender.shutdown(code, reason, until)
 	unread := idle && r.discard()

@@ -118,14 +118,6 @@ type gather struct {
 	left  int // bytes not yet taken, in all
 }
 
-func gatherParts(parts [][]byte) gather {
-	g := gather{parts: parts}
-	for _, p := range parts {
-		g.left += len(p)
-	}
-	return g
-}
-
 // appendTo moves the next n bytes to dst.
 func (g *gather) appendTo(dst []byte, n int) []byte {
 	g.left -= n

@@ -20,17 +20,18 @@ type receiver struct {
 	session mechanism.Session
 	carrierReader
 
-	mu     sync.Mutex
-	record []byte // what is left of the opened DATA record: whole frames, after the current one
-	frame         // the current frame; size is what is left of it, at the front of record
-	inside bool   // the current frame is not consumed yet
-	open   bool   // the last frame parsed had more set
-	claim  uint64 // the length that the message's first frame stated,
-	stated bool   // if it did
-	got    uint64 // bytes of the message in frames parsed so far
-	kept   []byte // what an interrupted ReadMessage had got of its message
-	err    error  // final
-	gone   bool   // closed, and the session may be erased
+	mu              sync.Mutex
+	record          []byte // what is left of the opened DATA record: whole frames, after the current one
+	frame                  // the current frame; size is what is left of it, at the front of record
+	inside          bool   // the current frame is not consumed yet
+	open            bool   // the last frame parsed had more set
+	claim           uint64 // the length that the message's first frame stated,
+	stated          bool   // if it did
+	got             uint64 // bytes of the message in frames parsed so far
+	kept            []byte // what an interrupted ReadMessage had got of its message
+	bytes, messages uint64 // parsed and not counted yet
+	err             error  // final
+	gone            bool   // closed, and the session may be erased
 
 	waiting atomic.Int64 // since when a Read has been waiting, 0 if none
 	clear   clearQueue   // has a lock of its own
@@ -210,9 +211,14 @@ func (r *receiver) nextFrame(block bool) error {
 		return r.fail(errFrame, CloseProtocolError)
 	}
 	r.frame, r.record, r.inside, r.open = f, rest, true, f.more
-	r.conn.stats.received.Add(uint64(f.size))
+	r.bytes += uint64(f.size)
 	if !f.more {
-		r.conn.stats.messagesReceived.Add(1)
+		r.messages++
+	}
+	if len(rest) == f.size { // once a record: counting together is dear
+		r.conn.stats.received.Add(r.bytes)
+		r.conn.stats.messagesReceived.Add(r.messages)
+		r.bytes, r.messages = 0, 0
 	}
 	return nil
 }
@@ -335,6 +341,19 @@ func (r *receiver) discard() (any bool) {
 			return any
 		}
 	}
+}
+
+// discardAfterRead discards input for Close once the Read in progress has
+// ended: a peer that waits until somebody takes what it writes may not take
+// what we have written.
+func (r *receiver) discardAfterRead(until time.Time) {
+	r.mu.Lock()
+	r.conn.carrier.SetReadDeadline(until)
+	r.discard()
+	r.buf = nil
+	r.releaseIfEmpty()
+	r.forget()
+	r.mu.Unlock()
 }
 
 // fail ends the connection for good because of what was received, and tells

@@ -40,11 +40,17 @@ type sender struct {
 	conn    *Conn
 	session mechanism.Session
 
-	msg sync.Mutex // held for one whole Write: messages do not interleave
+	// msg is held by a Write that takes its time: one that sends bulk, or
+	// waits. Any other is over before mu is unlocked, so messages never
+	// interleave.
+	msg sync.Mutex
 
 	mu          sync.Mutex
 	cond        sync.Cond // on mu: something below changed
 	queue       batch     // accepted, not yet sealed
+	writing     bool      // a bulk Write is under way
+	bytes       uint64
+	messages    uint64
 	owned       bool
 	inline      bool      // the owner is a caller's Write
 	deadline    time.Time // the user's
@@ -78,14 +84,20 @@ func (s *sender) init(c *Conn, session mechanism.Session) {
 // write sends one message, or, if it is not atomic, as much of it as the
 // deadline permits.
 func (s *sender) write(m *message) (int, error) {
-	s.msg.Lock()
-	defer s.msg.Unlock()
 	if m.left >= bulkSize || s.conn.config.NoCoalescing {
+		s.msg.Lock()
+		defer s.msg.Unlock()
 		return s.writeBulk(m)
 	}
-
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.writing || len(s.queue.buf) >= highWater {
+		// Wait in line, so that those who wait get their turn.
+		s.mu.Unlock()
+		s.msg.Lock()
+		defer s.msg.Unlock()
+		s.mu.Lock()
+	}
 	for {
 		if err := s.checkLocked(); err != nil {
 			return 0, err
@@ -99,28 +111,46 @@ func (s *sender) write(m *message) (int, error) {
 	s.endPartialLocked(&s.queue, m)
 	s.queue.appendMessage(m)
 	s.midMessage = false
+	s.countLocked(n, true)
 	if s.owned {
 		return n, nil
 	}
 	if s.readSince.Load() || time.Since(epoch)-s.lastFlush > quietTime {
-		s.readSince.Store(false)
-		s.ownLocked()
-		s.mu.Unlock()
-		err := s.sealOut(0)
-		if err == nil {
-			err = s.flushOut()
-		}
-		s.mu.Lock()
-		// The bytes are accepted whatever became of them: a timeout
-		// leaves them to the flusher, a failure comes back from the
-		// next call.
-		if s.disownLocked(err); s.err != nil {
-			return 0, s.err
-		}
-		return n, nil
+		return n, s.sendNowLocked()
 	}
 	s.startFlusherLocked()
 	return n, nil
+}
+
+// sendNowLocked writes the queue in the caller's own time. The bytes are
+// accepted whatever becomes of them: a timeout leaves them to the flusher.
+func (s *sender) sendNowLocked() error {
+	s.readSince.Store(false)
+	s.ownLocked()
+	s.mu.Unlock()
+	err := s.sealOut(0)
+	if err == nil {
+		err = s.flushOut()
+	}
+	s.mu.Lock()
+	s.disownLocked(err)
+	return s.err
+}
+
+// noteRead is told that a Read has returned: the next Write is likely its
+// answer, for which somebody waits.
+func (s *sender) noteRead() {
+	if !s.readSince.Load() {
+		s.readSince.Store(true)
+	}
+}
+
+// countLocked counts what a Write has sent.
+func (s *sender) countLocked(n int, complete bool) {
+	s.bytes += uint64(n)
+	if complete {
+		s.messages++
+	}
 }
 
 // writeBulk seals m record by record into large batches and writes them
@@ -137,6 +167,7 @@ func (s *sender) writeBulk(m *message) (int, error) {
 		}
 		s.waitLocked()
 	}
+	s.writing = true
 	s.ownLocked()
 	s.endPartialLocked(&s.out, m)
 	s.readSince.Store(false)
@@ -157,11 +188,13 @@ func (s *sender) writeBulk(m *message) (int, error) {
 	}
 
 	s.mu.Lock()
+	s.writing = false
 	timeout := isTimeout(err)
 	if s.midMessage = timeout && m.left > 0 && !m.atomic; timeout && m.atomic {
 		s.queue.appendMessage(m) // never half a message: the flusher sends the rest
 	}
 	s.disownLocked(err)
+	s.countLocked(size-m.left, err == nil || timeout && !s.midMessage)
 	switch {
 	case s.err != nil:
 		return size - m.left, s.err

@@ -53,11 +53,10 @@ type Stats struct {
 }
 
 type stats struct {
-	sent, received                 atomic.Uint64
-	messagesSent, messagesReceived atomic.Uint64
-	recordsSent, recordsReceived   atomic.Uint64
-	wireSent, wireReceived         atomic.Uint64
-	handshakeTime                  time.Duration // constant once established
+	received, messagesReceived   atomic.Uint64
+	recordsSent, recordsReceived atomic.Uint64
+	wireSent, wireReceived       atomic.Uint64
+	handshakeTime                time.Duration // constant once established
 }
 
 // Stats returns the counters as they are now.
@@ -66,12 +65,14 @@ func (c *Conn) Stats() Stats {
 		return Stats{}
 	}
 	s := Stats{
-		BytesSent: c.stats.sent.Load(), BytesReceived: c.stats.received.Load(),
-		MessagesSent: c.stats.messagesSent.Load(), MessagesReceived: c.stats.messagesReceived.Load(),
+		BytesReceived: c.stats.received.Load(), MessagesReceived: c.stats.messagesReceived.Load(),
 		RecordsSent: c.stats.recordsSent.Load(), RecordsReceived: c.stats.recordsReceived.Load(),
 		CarrierSent: c.stats.wireSent.Load(), CarrierReceived: c.stats.wireReceived.Load(),
 		HandshakeTime: c.stats.handshakeTime,
 	}
+	c.sender.mu.Lock()
+	s.BytesSent, s.MessagesSent = c.sender.bytes, c.sender.messages
+	c.sender.mu.Unlock()
 	s.RekeysSent, s.RekeysReceived = c.session.Rekeys()
 	return s
 }
