@@ -1,7 +1,7 @@
 package spmangos
 
 import (
-	"context"
+	"errors"
 	"net"
 
 	"go.nanomsg.org/mangos/v3"
@@ -12,63 +12,81 @@ import (
 
 type dialer struct {
 	*endpoint
-	stopOnAuthError bool // under mu
-	stopped         bool // under mu
+
+	// Under mu.
+	stopOnAuthError bool
+	stopped         bool
+	failing         bool // the last attempt has failed
 }
 
-// Dial connects once. mangos cannot interrupt it, so it is bounded: connecting
-// and the handshake take at most Config.HandshakeTimeout each.
+// Dial connects once. mangos cannot interrupt it, so connecting and handshake
+// together take at most Config.HandshakeTimeout.
 func (d *dialer) Dial() (transport.Pipe, error) {
-	d.mu.Lock()
-	stopped := d.stopped
-	d.mu.Unlock()
-	if stopped {
+	if d.hasStopped() {
 		return nil, mangos.ErrClosed // the one answer that ends redialing
 	}
-	p, err := d.dial()
-	if err != nil && isAuthError(err) {
-		d.mu.Lock()
-		d.stopped = d.stopOnAuthError
-		d.mu.Unlock()
-	}
-	return p, err
-}
-
-func (d *dialer) dial() (transport.Pipe, error) {
 	config, err := d.securespConfig()
 	if err != nil {
 		return nil, err
 	}
+	p, err := d.dial(config)
+	d.note(config, err)
+	return p, err
+}
+
+func (d *dialer) dial(config *securesp.Config) (transport.Pipe, error) {
 	timeout := config.HandshakeTimeout
 	if timeout <= 0 {
 		timeout = securesp.DefaultHandshakeTimeout
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*timeout)
-	defer cancel()
-	s := securesp.Dialer{Config: config, NetDialer: &net.Dialer{KeepAlive: d.tcpKeepAlive()}}
-	c, err := s.DialContext(ctx, d.network, d.address)
+	s := securesp.Dialer{Config: config, NetDialer: &net.Dialer{Timeout: timeout}}
+	c, err := s.Dial(d.network, d.address)
 	if err != nil {
-		return nil, fromSocket(err)
+		return nil, toMangos(err)
 	}
 	conn := c.(*securesp.Conn)
-	if err := d.check(conn.ConnectionState()); err != nil {
+	if err := d.checkProtocols(conn, config); err != nil {
 		conn.CloseWithCode(securesp.CloseProtocolError)
 		return nil, err
 	}
-	return newPipe(conn, d.maxRecv(), config), nil
+	return d.newPipe(conn, config), nil
+}
+
+func (d *dialer) hasStopped() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.stopped
+}
+
+// note draws the consequences of a dial's outcome. When mangos dials in the
+// background nobody else sees it.
+func (d *dialer) note(config *securesp.Config, err error) {
+	d.mu.Lock()
+	first := !d.failing
+	d.failing = err != nil
+	d.stopped = err != nil && d.stopOnAuthError && isAuthError(err)
+	d.mu.Unlock()
+	var handshake *securesp.HandshakeError
+	switch {
+	case err == nil || err == mangos.ErrBadProto:
+	case !errors.As(err, &handshake):
+		if l := config.Logger; l != nil && first {
+			l.Warn("securesp: cannot connect", "url", d.scheme+"://"+d.address, "err", err)
+		}
+	case handshake.Stage == "configuration":
+		d.report(config, handshake)
+	}
 }
 
 func (d *dialer) SetOption(name string, value interface{}) error {
 	if name != OptionStopOnAuthError {
 		return d.setOption(name, value)
 	}
-	stop, ok := value.(bool)
-	if !ok {
-		return mangos.ErrBadValue
-	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.stopOnAuthError = stop
+	if !setIf(&d.stopOnAuthError, value, nil) {
+		return mangos.ErrBadValue
+	}
 	return nil
 }
 

@@ -33,9 +33,11 @@ type endpoint struct {
 
 	mu          sync.Mutex
 	config      *securesp.Config
+	onDrop      DropHook
 	maxRecvSize int // 0 is unlimited
 	keepAlive   time.Duration
 	noKeepAlive bool
+	noDelay     bool
 }
 
 func newEndpoint(t carrier, address string, sock mangos.Socket) *endpoint {
@@ -43,7 +45,7 @@ func newEndpoint(t carrier, address string, sock mangos.Socket) *endpoint {
 	if t.network != "unix" {
 		address = strings.TrimPrefix(address, "*")
 	}
-	return &endpoint{carrier: t, address: address, info: sock.Info()}
+	return &endpoint{carrier: t, address: address, info: sock.Info(), noDelay: true}
 }
 
 // checkAddress refuses what can never be dialed or listened on. It looks
@@ -70,53 +72,73 @@ func (t carrier) checkAddress(address string) error {
 func (e *endpoint) setOption(name string, value interface{}) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	var ok bool
 	switch name {
 	case OptionConfig:
-		config, ok := value.(*securesp.Config)
-		if !ok || config == nil {
-			return mangos.ErrBadValue
-		}
-		e.config = config
+		ok = setIf(&e.config, value, func(c *securesp.Config) bool { return c != nil })
+	case OptionOnDrop:
+		ok = setIf(&e.onDrop, value, nil)
 	case mangos.OptionMaxRecvSize:
-		size, ok := value.(int)
-		if !ok || size < 0 {
-			return mangos.ErrBadValue
-		}
-		e.maxRecvSize = size
+		ok = setIf(&e.maxRecvSize, value, func(n int) bool { return n >= 0 })
+	default:
+		return e.setTCPOption(name, value)
+	}
+	if !ok {
+		return mangos.ErrBadValue
+	}
+	return nil
+}
+
+// setTCPOption handles the options that only TCP has.
+func (e *endpoint) setTCPOption(name string, value interface{}) error {
+	if e.network != "tcp" {
+		return mangos.ErrBadOption
+	}
+	var ok bool
+	switch name {
 	case mangos.OptionKeepAliveTime:
-		d, ok := value.(time.Duration)
-		if !ok || e.network == "unix" {
-			return mangos.ErrBadValue
-		}
-		e.keepAlive = d
+		ok = setIf(&e.keepAlive, value, func(d time.Duration) bool { return d >= 0 })
 	case mangos.OptionKeepAlive:
-		on, ok := value.(bool)
-		if !ok {
-			return mangos.ErrBadValue
+		var on bool
+		if ok = setIf(&on, value, nil); ok {
+			e.noKeepAlive = !on
 		}
-		e.noKeepAlive = !on
 	case mangos.OptionNoDelay:
-		if _, ok := value.(bool); !ok {
-			return mangos.ErrBadValue
-		}
+		ok = setIf(&e.noDelay, value, nil)
 	default:
 		return mangos.ErrBadOption
 	}
+	if !ok {
+		return mangos.ErrBadValue
+	}
 	return nil
+}
+
+// setIf sets *to to value if that has the type and passes the check.
+func setIf[T any](to *T, value interface{}, check func(T) bool) bool {
+	v, ok := value.(T)
+	if !ok || check != nil && !check(v) {
+		return false
+	}
+	*to = v
+	return true
 }
 
 func (e *endpoint) getOption(name string) (interface{}, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	switch name {
-	case mangos.OptionMaxRecvSize:
+	if name == mangos.OptionMaxRecvSize {
 		return e.maxRecvSize, nil
-	case mangos.OptionKeepAliveTime:
-		return e.keepAlive, nil
-	case mangos.OptionKeepAlive:
-		return !e.noKeepAlive, nil
-	case mangos.OptionNoDelay:
-		return true, nil
+	}
+	if e.network == "tcp" {
+		switch name {
+		case mangos.OptionKeepAliveTime:
+			return e.keepAlive, nil
+		case mangos.OptionKeepAlive:
+			return !e.noKeepAlive, nil
+		case mangos.OptionNoDelay:
+			return e.noDelay, nil
+		}
 	}
 	return nil, mangos.ErrBadOption
 }
@@ -147,27 +169,81 @@ func (e *endpoint) securespConfig() (*securesp.Config, error) {
 	return config, nil
 }
 
-// check compares the SP protocols of the two sides: both see the same mismatch.
-func (e *endpoint) check(state securesp.ConnectionState) error {
-	self, peer := state.Extensions[tlvPeerProtocol], state.Extensions[tlvOwnProtocol]
-	if len(self) != 2 || len(peer) != 2 ||
-		binary.BigEndian.Uint16(self) != e.info.Self || binary.BigEndian.Uint16(peer) != e.info.Peer {
-		return mangos.ErrBadProto
+// checkProtocols compares the SP protocols of the two sides. Both see a
+// mismatch, and each reports it; the connection is then to be closed with
+// CloseProtocolError.
+func (e *endpoint) checkProtocols(conn *securesp.Conn, config *securesp.Config) error {
+	state := conn.ConnectionState()
+	if e.matches(state.Extensions) {
+		return nil
 	}
-	return nil
+	e.report(config, &securesp.HandshakeError{
+		Initiator: state.Initiator,
+		Remote:    conn.RemoteAddr(),
+		Stage:     "verdict",
+		Peer:      mechanism.Peer{Key: state.Peer.Key, CurveKey: state.Peer.CurveKey},
+		Err:       mangos.ErrBadProto,
+	})
+	return mangos.ErrBadProto
 }
 
-// fromSocket turns errors that mangos has a name for into that very value:
-// mangos compares with ==.
-func fromSocket(err error) error {
+// newPipe makes conn a pipe.
+func (e *endpoint) newPipe(conn *securesp.Conn, config *securesp.Config) *pipe {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if t, ok := conn.NetConn().(*net.TCPConn); ok {
+		// Failures change nothing but what happens in silence.
+		if e.noKeepAlive {
+			_ = t.SetKeepAlive(false)
+		} else if e.keepAlive > 0 {
+			_ = t.SetKeepAlivePeriod(e.keepAlive)
+		}
+		_ = t.SetNoDelay(e.noDelay)
+	}
+	return &pipe{conn: conn, log: config.Logger, onDrop: e.onDrop, maxRecv: e.maxRecvSize}
+}
+
+// matches compares the SP protocols that the peer has stated with ours.
+func (e *endpoint) matches(theirs map[uint8][]byte) bool {
+	own, peer := theirs[tlvOwnProtocol], theirs[tlvPeerProtocol]
+	return len(own) == 2 && len(peer) == 2 &&
+		binary.BigEndian.Uint16(own) == e.info.Peer && binary.BigEndian.Uint16(peer) == e.info.Self
+}
+
+// report tells the user of a failure that package securesp does not know of,
+// in the way in which it tells of the others.
+func (e *endpoint) report(config *securesp.Config, err *securesp.HandshakeError) {
+	if l := config.Logger; l != nil {
+		l.Warn("securesp: handshake failed", "url", e.scheme+"://"+e.address, "stage", err.Stage, "err", err)
+	}
+	if f := config.OnHandshakeError; f != nil {
+		f(err)
+	}
+}
+
+// toMangos gives errors that mangos has a name for that very value, as mangos
+// programs compare with ==, unless ours says more: then it matches both.
+func toMangos(err error) error {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return mangos.ErrAddrInUse
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return mangos.ErrConnRefused
+	case errors.Is(err, securesp.ErrNotSecureSP):
+		return alsoError{err, mangos.ErrBadHeader}
+	case errors.Is(err, securesp.ErrVersion):
+		return alsoError{err, mangos.ErrBadVersion}
 	}
 	return err
 }
+
+// alsoError is an error that matches another one, too.
+type alsoError struct {
+	error
+	also error
+}
+
+func (e alsoError) Unwrap() []error { return []error{e.error, e.also} }
 
 // isAuthError reports whether trying again is pointless until somebody changes
 // a key or a list.
@@ -175,7 +251,6 @@ func isAuthError(err error) bool {
 	for _, target := range []error{
 		securesp.ErrUntrusted, securesp.ErrRefused, securesp.ErrRejected,
 		securesp.ErrAuthentication, securesp.ErrNoCommonSuite, securesp.ErrConfig,
-		mechanism.ErrConfig,
 	} {
 		if errors.Is(err, target) {
 			return true

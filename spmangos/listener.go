@@ -31,7 +31,7 @@ type listener struct {
 	inUse        *securesp.Config // inner's
 	closed       bool
 
-	accepts sync.WaitGroup // connections being turned away
+	leaving sync.WaitGroup // connections being turned away
 }
 
 func newListener(e *endpoint) *listener {
@@ -56,7 +56,7 @@ func (l *listener) Listen() error {
 	}
 	inner, err := securesp.Listen(l.network, l.address, config)
 	if err != nil {
-		return fromSocket(err)
+		return toMangos(err)
 	}
 	if l.owner >= 0 || l.group >= 0 {
 		if err := os.Chown(l.address, l.owner, l.group); err != nil {
@@ -79,32 +79,30 @@ func (l *listener) Accept() (transport.Pipe, error) {
 	}
 	for {
 		conn, err := inner.AcceptConn()
-		if errors.Is(err, net.ErrClosed) {
+		if err != nil {
+			// It is final. mangos would ask for ever.
+			if l := config.Logger; l != nil && !errors.Is(err, net.ErrClosed) {
+				l.Error("securesp: listening ended", "address", inner.Addr().String(), "err", err)
+			}
 			return nil, mangos.ErrClosed
 		}
-		if err != nil {
-			return nil, err
+		if l.checkProtocols(conn, config) == nil {
+			return l.newPipe(conn, config), nil
 		}
-		if err := l.check(conn.ConnectionState()); err != nil {
-			l.turnAway(conn, config, err)
-			continue
-		}
-		return newPipe(conn, l.maxRecv(), config), nil
+		l.turnAway(conn)
 	}
 }
 
-// turnAway closes a connection that cannot become a pipe, in the background,
-// and reports why.
-func (l *listener) turnAway(conn *securesp.Conn, config *securesp.Config, err error) {
-	l.accepts.Go(func() { conn.CloseWithCode(securesp.CloseProtocolError) })
-	if f := config.OnHandshakeError; f != nil {
-		f(&securesp.HandshakeError{
-			Remote: conn.RemoteAddr(),
-			Stage:  "verdict",
-			Peer:   peerOf(conn),
-			Err:    err,
-		})
+// turnAway closes a connection in the background: the peer may take its time.
+func (l *listener) turnAway(conn *securesp.Conn) {
+	hangUp := func() { conn.CloseWithCode(securesp.CloseProtocolError) }
+	l.mu.Lock()
+	if !l.closed {
+		l.leaving.Go(hangUp)
+		hangUp = func() {}
 	}
+	l.mu.Unlock()
+	hangUp()
 }
 
 func (l *listener) Close() error {
@@ -116,9 +114,9 @@ func (l *listener) Close() error {
 		return nil
 	}
 	err := inner.Close()
-	l.accepts.Wait()
+	l.leaving.Wait()
 	if errors.Is(err, net.ErrClosed) {
-		err = nil
+		return nil
 	}
 	return err
 }
@@ -139,35 +137,28 @@ func (l *listener) SetOption(name string, value interface{}) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	number, ok := socketNumber(value)
+	var ok bool
+	switch name {
+	case optionSocketMode:
+		var mode fs.FileMode
+		if mode, ok = value.(fs.FileMode); !ok {
+			var number uint32
+			ok = setIf(&number, value, nil)
+			mode = fs.FileMode(number)
+		}
+		ok = ok && mode&^fs.ModePerm == 0
+		if ok {
+			l.socketMode = mode
+		}
+	case optionSocketOwner:
+		ok = setIf(&l.owner, value, nil)
+	case optionSocketGroup:
+		ok = setIf(&l.group, value, nil)
+	}
 	if !ok {
 		return mangos.ErrBadValue
 	}
-	switch name {
-	case optionSocketMode:
-		if number&^int(fs.ModePerm) != 0 {
-			return mangos.ErrBadValue
-		}
-		l.socketMode = fs.FileMode(number)
-	case optionSocketOwner:
-		l.owner = number
-	case optionSocketGroup:
-		l.group = number
-	}
 	return nil
-}
-
-// socketNumber accepts the types that mangos' ipc transport does.
-func socketNumber(value interface{}) (int, bool) {
-	switch v := value.(type) {
-	case int:
-		return v, v >= 0
-	case uint32:
-		return int(v), true
-	case fs.FileMode:
-		return int(v), true
-	}
-	return 0, false
 }
 
 func (l *listener) GetOption(name string) (interface{}, error) { return l.getOption(name) }

@@ -3,22 +3,22 @@ package spmangos
 import (
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"sync"
-	"time"
 
 	"go.nanomsg.org/mangos/v3"
 	"go.nanomsg.org/mangos/v3/transport"
 
 	"github.com/securesp/securesp"
-	"github.com/securesp/securesp/mechanism"
 )
 
 // pipe is one connection as mangos sees it. One SP message is one message of
 // the connection, which batches those that follow each other closely.
 type pipe struct {
 	conn    *securesp.Conn
-	config  *securesp.Config
+	log     *slog.Logger
+	onDrop  DropHook
 	maxRecv int
 	guess   int // the size of the last message received; one Recv runs at a time
 
@@ -26,23 +26,17 @@ type pipe struct {
 	err error // what ended the pipe
 }
 
-func newPipe(conn *securesp.Conn, maxRecv int, config *securesp.Config) *pipe {
-	return &pipe{conn: conn, config: config, maxRecv: maxRecv}
-}
-
-// Send sends one message: header and body go into the connection's buffer, so
-// the message, which others may share, is only read. It is freed on success.
+// Send sends one message: header and body are copied into the connection's
+// buffer, so the message, which others may share, is only read. It is freed on
+// success.
 //
 // A message that the peer has said it would not accept is dropped, and the
 // drop reported. Failing would make mangos reconnect, and a REQ socket send it
 // again, for ever.
 func (p *pipe) Send(m *mangos.Message) error {
 	err := p.conn.WriteMessage(m.Header, m.Body)
-	if errors.Is(err, securesp.ErrMessageTooLarge) {
-		if l := p.config.Logger; l != nil {
-			l.Warn("securesp: dropped a message larger than the peer accepts",
-				"remote", p.conn.RemoteAddr().String(), "size", len(m.Header)+len(m.Body))
-		}
+	if err == securesp.ErrMessageTooLarge { // as it is: before anything was sent
+		p.drop(m)
 		err = nil
 	}
 	if err != nil {
@@ -50,6 +44,18 @@ func (p *pipe) Send(m *mangos.Message) error {
 	}
 	m.Free()
 	return nil
+}
+
+// drop reports that m will not be sent.
+func (p *pipe) drop(m *mangos.Message) {
+	state := p.conn.ConnectionState()
+	if p.log != nil {
+		p.log.Warn("securesp: dropped a message larger than the peer accepts",
+			"remote", p.conn.RemoteAddr().String(), "size", len(m.Header)+len(m.Body), "limit", state.PeerMaxMessageSize)
+	}
+	if p.onDrop != nil {
+		p.onDrop(m, state)
+	}
 }
 
 // Recv returns the next message, all of it in Body.
@@ -122,26 +128,6 @@ func (p *pipe) GetOption(name string) (interface{}, error) {
 		}
 	}
 	return nil, mangos.ErrBadOption // core asks the dialer or listener then
-}
-
-func peerOf(conn *securesp.Conn) mechanism.Peer {
-	peer := conn.ConnectionState().Peer
-	return mechanism.Peer{Key: peer.Key, CurveKey: peer.CurveKey}
-}
-
-func (e *endpoint) maxRecv() int {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.maxRecvSize
-}
-
-func (e *endpoint) tcpKeepAlive() time.Duration {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.noKeepAlive {
-		return -1
-	}
-	return e.keepAlive
 }
 
 var _ transport.Pipe = (*pipe)(nil)

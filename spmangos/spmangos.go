@@ -32,11 +32,24 @@ const (
 	// own OptionMaxRecvSize.
 	OptionConfig = "SECURESP-CONFIG"
 
+	// OptionOnDrop is a DropHook. It cannot be read back.
+	OptionOnDrop = "SECURESP-ON-DROP"
+
 	// OptionStopOnAuthError is a bool for dialers: if set, a dialer gives
 	// up once authentication or authorisation has failed, on either side,
-	// instead of trying again for ever.
+	// instead of trying again for ever. The reason goes to
+	// Config.OnHandshakeError. Some of these failures can be brought about
+	// by whoever alters what is on its way.
 	OptionStopOnAuthError = "SECURESP-STOP-ON-AUTH-ERROR"
 )
+
+// DropHook is told of a message that was not sent because it is larger than
+// the peer accepts, which mangos has no way of reporting to the sender: a REQ
+// socket, say, would wait in vain. The connection lives on. m is only lent and
+// must not be changed; state is that of the connection, with the peer and its
+// PeerMaxMessageSize. The hook is called by the goroutine that sends, and
+// holds it up.
+type DropHook = func(m *mangos.Message, state securesp.ConnectionState)
 
 // Options of pipes, read-only.
 const (
@@ -63,25 +76,30 @@ var defaultConfig atomic.Pointer[securesp.Config]
 // OptionConfig, for the whole program. Without it those fail.
 func SetDefault(config *securesp.Config) { defaultConfig.Store(config) }
 
-// PeerKey returns the key that the pipe's peer has proved. It is false for
-// pipes of other transports and for suites in which the peer proves none.
+// PeerKey returns the key that the pipe's peer has proved: of the sender, if
+// it is a received message's Pipe. It is false for pipes of other transports
+// and for suites in which the peer proves none.
 func PeerKey(p mangos.Pipe) (keys.Public, bool) {
-	state, ok := State(p)
-	return state.Peer.Key, ok && !state.Peer.Key.IsZero()
+	key, ok := option[keys.Public](p, OptionPeerKey)
+	return key, ok && !key.IsZero()
 }
 
 // State returns the state of the pipe's connection, or false for pipes of
 // other transports.
 func State(p mangos.Pipe) (securesp.ConnectionState, bool) {
+	return option[securesp.ConnectionState](p, OptionState)
+}
+
+func option[T any](p mangos.Pipe, name string) (value T, ok bool) {
 	if p == nil {
-		return securesp.ConnectionState{}, false
+		return value, false
 	}
-	v, err := p.GetOption(OptionState)
+	v, err := p.GetOption(name)
 	if err != nil {
-		return securesp.ConnectionState{}, false
+		return value, false
 	}
-	state, ok := v.(securesp.ConnectionState)
-	return state, ok
+	value, ok = v.(T)
+	return value, ok
 }
 
 // The transports, for programs that register under other names or test them.
