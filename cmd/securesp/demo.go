@@ -25,8 +25,8 @@ type demonstration struct {
 	stdio
 	payload             payload
 	alice, bob, mallory *keys.Private
-	trustFile, socket   string
-	bobTCP, bobIPC      *bobServer
+	trustFile           string
+	tcp, udp, ipc       *server // bob's
 }
 
 // demo shows on this machine what the library is for, and checks it.
@@ -47,11 +47,10 @@ func demo(ctx context.Context, std stdio, args []string) (err error) {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	defer d.end()
 	if err := d.prepare(dir); err != nil {
 		return err
 	}
-	defer d.bobTCP.close()
-	defer d.bobIPC.close()
 	for _, act := range []func(context.Context) error{d.transfers, d.failures} {
 		if err := act(ctx); err != nil {
 			return err
@@ -81,7 +80,7 @@ func (d *demonstration) prepare(dir string) error {
 		}
 		row(d.out, who.name, "%v", (*who.key).Public())
 	}
-	d.trustFile, d.socket = filepath.Join(dir, "bob.trust"), filepath.Join(dir, "bob.socket")
+	d.trustFile = filepath.Join(dir, "bob.trust")
 	if err := d.rewriteTrust(d.alice.Public().String() + " alice\n"); err != nil {
 		return err
 	}
@@ -89,14 +88,25 @@ func (d *demonstration) prepare(dir string) error {
 	if err != nil {
 		return err
 	}
-	if d.bobTCP, err = startBob(endpoint{"tcp", "127.0.0.1:0"}, d.bob, policy); err != nil {
-		return err
+	for _, start := range []struct {
+		server  **server
+		network string
+		address string
+	}{{&d.tcp, "tcp", "127.0.0.1:0"}, {&d.udp, "udp", "127.0.0.1:0"}, {&d.ipc, "ipc", filepath.Join(dir, "bob.socket")}} {
+		if *start.server, err = serveHashes(endpoint{start.network, start.address}, d.bob, policy); err != nil {
+			return err
+		}
 	}
-	d.bobIPC, err = startBob(endpoint{"ipc", d.socket}, d.bob, policy)
-	if err != nil {
-		d.bobTCP.close()
+	return nil
+}
+
+// end ends bob's servers.
+func (d *demonstration) end() {
+	for _, s := range []*server{d.tcp, d.udp, d.ipc} {
+		if s != nil {
+			s.close()
+		}
 	}
-	return err
 }
 
 // rewriteTrust replaces the content of bob's trust file.
@@ -126,7 +136,7 @@ func (d *demonstration) transfers(ctx context.Context) error {
 	if err != nil {
 		return &localError{"cannot read what to send", err}
 	}
-	for _, bob := range []*bobServer{d.bobTCP, d.bobIPC} {
+	for _, bob := range []*server{d.tcp, d.udp, d.ipc} {
 		if err := d.transfer(ctx, bob, want); err != nil {
 			return err
 		}
@@ -135,7 +145,7 @@ func (d *demonstration) transfers(ctx context.Context) error {
 }
 
 // transfer sends the payload once and compares the hash that bob answers with.
-func (d *demonstration) transfer(ctx context.Context, bob *bobServer, want []byte) error {
+func (d *demonstration) transfer(ctx context.Context, bob *server, want []byte) error {
 	conn, err := dial(ctx, bob.at, d.alice, d.bob)
 	if err != nil {
 		return err
@@ -225,8 +235,8 @@ func (e *endless) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// bobServer hashes all it is sent, answers with the hash, and keeps a record.
-type bobServer struct {
+// server hashes all it is sent, answers with the hash, and keeps a record.
+type server struct {
 	at      endpoint
 	l       *securesp.Listener
 	done    chan struct{}
@@ -240,21 +250,21 @@ type seen struct {
 	err   error
 }
 
-func startBob(at endpoint, identity *keys.Private, policy trust.Policy) (*bobServer, error) {
+func serveHashes(at endpoint, identity *keys.Private, policy trust.Policy) (*server, error) {
 	// All is read soon; nothing ever waits for room.
-	b := &bobServer{done: make(chan struct{}), results: make(chan seen, 16), refused: make(chan error, 16)}
+	s := &server{done: make(chan struct{}), results: make(chan seen, 16), refused: make(chan error, 16)}
 	l, err := securesp.Listen(at.network, at.address, &securesp.Config{
-		Identity: identity, Trust: policy, OnHandshakeError: func(err error) { b.refused <- err },
+		Identity: identity, Trust: policy, OnHandshakeError: func(err error) { s.refused <- err },
 	})
 	if err != nil {
 		return nil, err
 	}
-	b.l, b.at = l, at.at(l)
+	s.l, s.at = l, at.at(l)
 	go func() {
-		defer close(b.done)
-		_ = serveEach(context.Background(), l, 8, slog.New(slog.DiscardHandler), func(c net.Conn) { b.results <- serveHash(c.(*securesp.Conn)) })
+		defer close(s.done)
+		_ = serveEach(context.Background(), l, 8, slog.New(slog.DiscardHandler), func(c net.Conn) { s.results <- serveHash(c.(*securesp.Conn)) })
 	}()
-	return b, nil
+	return s, nil
 }
 
 func serveHash(conn *securesp.Conn) seen {
@@ -268,9 +278,9 @@ func serveHash(conn *securesp.Conn) seen {
 }
 
 // result returns what became of the oldest connection not asked about yet.
-func (b *bobServer) result() seen { return <-b.results }
+func (s *server) result() seen { return <-s.results }
 
-func (b *bobServer) close() {
-	b.l.Close()
-	<-b.done
+func (s *server) close() {
+	s.l.Close()
+	<-s.done
 }

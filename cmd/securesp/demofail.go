@@ -54,7 +54,7 @@ func expect(who string, err error, want diagnosis) (string, error) {
 // stranger has mallory dial bob.
 func (d *demonstration) stranger(ctx context.Context) (string, error) {
 	return d.refused(ctx, func() error {
-		conn, err := dial(ctx, d.bobTCP.at, d.mallory, d.bob)
+		conn, err := dial(ctx, d.tcp.at, d.mallory, d.bob)
 		if err == nil {
 			conn.Close()
 		}
@@ -72,7 +72,7 @@ func (d *demonstration) refused(ctx context.Context, connect func() error, who s
 	select {
 	case <-ctx.Done():
 		return "", ctx.Err()
-	case err := <-d.bobTCP.refused:
+	case err := <-d.tcp.refused:
 		_, err = expect("bob", err, isUntrusted)
 		return text, err
 	}
@@ -80,7 +80,7 @@ func (d *demonstration) refused(ctx context.Context, connect func() error, who s
 
 // impostor has mallory listen where alice expects bob.
 func (d *demonstration) impostor(ctx context.Context) (string, error) {
-	mallory, err := startBob(endpoint{"tcp", "127.0.0.1:0"}, d.mallory, trust.Anyone())
+	mallory, err := serveHashes(endpoint{"tcp", "127.0.0.1:0"}, d.mallory, trust.Anyone())
 	if err != nil {
 		return "", err
 	}
@@ -101,7 +101,7 @@ func (d *demonstration) flippedBit(ctx context.Context) (string, error) {
 	}
 	defer l.Close()
 	ended := make(chan error, 1)
-	go func() { ended <- tamper(l, d.bobTCP.at.address, at) }()
+	go func() { ended <- tamper(l, d.tcp.at.address, at) }()
 	conn, err := dial(ctx, endpoint{"tcp", l.Addr().String()}, d.alice, d.bob)
 	if err != nil {
 		return "", err
@@ -119,7 +119,7 @@ func (d *demonstration) flippedBit(ctx context.Context) (string, error) {
 	if err == nil && readErr == nil {
 		return "", errors.New("alice met no error")
 	}
-	got := d.bobTCP.result()
+	got := d.tcp.result()
 	if got.bytes >= at {
 		return "", errors.New("bob was given data that nobody vouches for")
 	}
@@ -164,7 +164,7 @@ func tamper(l net.Listener, to string, at int64) error {
 
 // revocation takes alice off bob's trust file while she is connected.
 func (d *demonstration) revocation(ctx context.Context) (string, error) {
-	conn, err := dial(ctx, d.bobTCP.at, d.alice, d.bob)
+	conn, err := dial(ctx, d.tcp.at, d.alice, d.bob)
 	if err != nil {
 		return "", err
 	}
@@ -183,7 +183,7 @@ func (d *demonstration) revocation(ctx context.Context) (string, error) {
 	if !errors.As(err, &closed) || closed.Code != securesp.CloseRevoked {
 		return "", fmt.Errorf("alice met the wrong error: %w", err)
 	}
-	if _, err := expect("bob", d.bobTCP.result().err, isRevoked); err != nil {
+	if _, err := expect("bob", d.tcp.result().err, isRevoked); err != nil {
 		return "", err
 	}
 	return "her open connection is cut after " + formatTime(elapsed), nil
@@ -192,7 +192,7 @@ func (d *demonstration) revocation(ctx context.Context) (string, error) {
 // afterRevocation has alice dial once more.
 func (d *demonstration) afterRevocation(ctx context.Context) (string, error) {
 	return d.refused(ctx, func() error {
-		conn, err := dial(ctx, d.bobTCP.at, d.alice, d.bob)
+		conn, err := dial(ctx, d.tcp.at, d.alice, d.bob)
 		if err == nil {
 			conn.Close()
 		}

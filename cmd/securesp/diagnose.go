@@ -182,7 +182,7 @@ func ofHandshake(err error) diagnosis {
 		return isRejected
 	case errors.Is(err, securesp.ErrAuthentication):
 		return isUnauthentic
-	case preface && errors.Is(err, securesp.ErrProtocol):
+	case preface && errors.Is(err, securesp.ErrProtocol), errors.Is(err, mechanism.ErrMalformed):
 		return isForeign
 	case preface && (errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)):
 		return isHungUp
@@ -202,8 +202,11 @@ func ofCarrier(err error) diagnosis {
 		}
 		return isConnectTimeout
 	case errors.As(err, &op) && op.Op == "dial":
-		if errors.Is(err, fs.ErrPermission) {
+		switch {
+		case errors.Is(err, fs.ErrPermission):
 			return isForbidden
+		case errors.Is(err, syscall.ECONNRESET): // the peer was quicker than we
+			return isHungUp
 		}
 		return isNobody
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, securesp.ErrPeerSilent),

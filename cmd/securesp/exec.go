@@ -45,10 +45,9 @@ func (c *catter) execute(ctx context.Context, conn *securesp.Conn) error {
 		<-fed
 		return &localError{"the command failed", err}
 	}
-	if err := conn.CloseWrite(); err != nil && !closedNormally(err) {
-		return finish(conn, err)
-	}
-	// Let a peer finish that has not noticed yet that nobody listens.
+	// Let a peer finish that has not noticed yet that nobody listens. Our
+	// direction ends with the connection: after a mere end of it the peer
+	// would not look for one.
 	_ = conn.SetReadDeadline(time.Now().Add(lastWords))
 	<-fed
 	return conn.Close()

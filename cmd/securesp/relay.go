@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
 
 	"github.com/securesp/securesp"
 )
@@ -16,16 +17,27 @@ import (
 func relay(ctx context.Context, sealed *securesp.Conn, plain net.Conn) error {
 	release := closeOn(ctx, sealed)
 	defer release()
-	results := make(chan error, 2)
+	var (
+		running sync.WaitGroup
+		mu      sync.Mutex
+		broken  error
+	)
 	start := func(direction func() error) {
-		go func() {
+		running.Go(func() {
 			err := direction()
-			if err != nil {
-				reset(plain)
-				_ = sealed.CloseWithCode(closeBroken)
+			if err == nil {
+				return
 			}
-			results <- err
-		}()
+			mu.Lock()
+			// The first error brings about the other, unless that is
+			// the peer's reason.
+			if broken == nil || isCloseError(err) && !isCloseError(broken) {
+				broken = err
+			}
+			mu.Unlock()
+			reset(plain)
+			_ = sealed.CloseWithCode(closeBroken)
+		})
 	}
 	start(func() error { return send(sealed, plain) })
 	start(func() error {
@@ -34,16 +46,12 @@ func relay(ctx context.Context, sealed *securesp.Conn, plain net.Conn) error {
 		}
 		return closeWrite(plain)
 	})
-
-	first, second := <-results, <-results
-	switch {
-	case first == nil && second == nil:
-		plain.Close()
-		return sealed.Close()
-	case first == nil || isCloseError(second): // the peer's reason explains the other
-		return second
+	running.Wait()
+	if broken != nil {
+		return broken
 	}
-	return first
+	plain.Close()
+	return sealed.Close()
 }
 
 func isCloseError(err error) bool {

@@ -25,8 +25,8 @@ Usage:
 
 Addresses:
   HOST:PORT, tcp://HOST:PORT              TCP; also tcp4://, tcp6://
+  udp://HOST:PORT                         UDP; also udp4://, udp6://
   ipc://PATH, unix://PATH                 a UNIX socket (ipc:///run/x.socket)
-  Other networks of the library go by their names in the same way.
 
 Exit codes:
   0    success
@@ -129,8 +129,8 @@ Examples:
 const demoUsage = `Usage: securesp demo [-size SIZE] [FILE]
 
 Shows on this machine what the library is for. It makes keys in a temporary
-directory, sends FILE over TCP and over a UNIX socket and compares hashes; then
-it tries what must fail: a stranger, an impostor, a flipped bit on the way, and
+directory, sends FILE over TCP, UDP and a UNIX socket and compares hashes; then it
+tries what must fail: a stranger, an impostor, a flipped bit on the way, and
 a peer whose key is taken off the trust file while it is connected. The exit
 code is 0 only if all of that went as it should. It takes a few seconds.
 
