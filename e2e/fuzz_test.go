@@ -97,7 +97,8 @@ func FuzzGroup(f *testing.F) {
 	key := must(keys.ParseServicePrivate(v.Group.Member))
 	f.Fuzz(func(t *testing.T, message, context []byte) {
 		member, err := e2e.NewMember(e2e.MemberConfig{
-			Key: key, Owner: must(keys.ParsePrivate(v.Group.Owner)).Public(), Group: v.Group.Name, Now: vectorNow,
+			Key: key, Identity: vectorIdentity("bob").Public(),
+			Owner: must(keys.ParsePrivate(v.Group.Owner)).Public(), Group: v.Group.Name, Now: vectorNow,
 		})
 		if err != nil {
 			t.Fatal(err)

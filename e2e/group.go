@@ -44,13 +44,12 @@ type Group struct {
 
 // Invitation says who is to become a member of a group, and as what.
 type Invitation struct {
-	// Member is the newcomer's identity, and Name what others shall call
+	// Member is the newcomer's proven identity, and Name what others shall call
 	// it, up to MaxGroupName bytes, which may be empty.
 	Member keys.Public
 	Name   string
 
-	// Card is the newcomer's. The owner must know for certain that it
-	// comes from Member.
+	// Card is the newcomer's. It must claim to be Member's.
 	Card Card
 
 	// Sends permits the newcomer to send. Others only open what is sent.
@@ -97,8 +96,8 @@ func newGroup(config GroupConfig, r randomness) (*Group, error) {
 // Invite takes members in and returns the updates that this calls for: for the
 // newcomers, for those who send, and, if a newcomer sends, for all. Newcomers
 // cannot open what was sent before. Inviting somebody again with another card
-// replaces the member. Errors match ErrConfig, or ErrExhausted, and change
-// nothing.
+// replaces the member. Errors match ErrNotAuthorized if a card is not that of
+// Member, ErrConfig, or ErrExhausted, and change nothing.
 func (g *Group) Invite(newcomers ...Invitation) ([]Update, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -134,8 +133,11 @@ func (g *Group) checkLocked(newcomers []Invitation) (replaced bool, err error) {
 		ids[g.senderID(m)] = m.Member
 	}
 	for _, n := range newcomers {
-		if n.Member.IsZero() || n.Card.service == nil || len(n.Name) > MaxGroupName {
-			return false, configError("an invitation lacks a key or has too long a name")
+		if n.Card.service == nil || len(n.Name) > MaxGroupName {
+			return false, configError("an invitation lacks a card or has too long a name")
+		}
+		if n.Member != n.Card.member {
+			return false, errNotTheirCard
 		}
 		id := g.senderID(&n)
 		if other, ok := ids[id]; ok && other != n.Member {
@@ -153,6 +155,8 @@ func (g *Group) checkLocked(newcomers []Invitation) (replaced bool, err error) {
 	}
 	return replaced, nil
 }
+
+var errNotTheirCard = &textError{"the card is somebody else's", []error{ErrNotAuthorized}}
 
 func (g *Group) senderID(n *Invitation) senderID {
 	return newSenderID(g.state.id, n.Member, n.Card.sign[:])

@@ -40,9 +40,10 @@ func newCircle(t testing.TB, n int) *circle {
 }
 
 // newMember makes a member that the group knows nothing of.
-func (c *circle) newMember(config e2e.MemberConfig) *e2e.Member {
+func (c *circle) newMember(identity *keys.Private, config e2e.MemberConfig) *e2e.Member {
 	is := is.New(c.t)
 	is.Helper()
+	config.Identity = identity.Public()
 	if config.Key == nil {
 		config.Key = newServiceKey(c.t)
 	}
@@ -60,9 +61,16 @@ func (c *circle) newMember(config e2e.MemberConfig) *e2e.Member {
 
 // join adds a new member and delivers all updates.
 func (c *circle) join(sends bool) *e2e.Member {
-	m := c.newMember(e2e.MemberConfig{})
-	c.identities, c.members = append(c.identities, newIdentity(c.t)), append(c.members, m)
+	m := c.enter(e2e.MemberConfig{})
 	c.deliver(c.invite(len(c.members)-1, sends))
+	return m
+}
+
+// enter adds a new member that the group knows nothing of.
+func (c *circle) enter(config e2e.MemberConfig) *e2e.Member {
+	c.identities = append(c.identities, newIdentity(c.t))
+	m := c.newMember(c.identities[len(c.identities)-1], config)
+	c.members = append(c.members, m)
 	return m
 }
 
@@ -218,7 +226,7 @@ func TestNewcomer(t *testing.T) {
 	is := is.New(t)
 	c := newCircle(t, 2)
 	before := c.seal(0, e2e.Topic{}, secret)
-	m := c.newMember(e2e.MemberConfig{})
+	m := c.enter(e2e.MemberConfig{})
 	_, err := m.Seal(nil, e2e.Topic{}, nil, nil)
 	matches(t, err, e2e.ErrUnknownKey) // no update yet
 	_, err = m.Open(nil, before, nil)
@@ -226,7 +234,6 @@ func TestNewcomer(t *testing.T) {
 	_, err = m.Prefixes(e2e.Topic{})
 	matches(t, err, e2e.ErrUnknownKey)
 
-	c.identities, c.members = append(c.identities, newIdentity(t)), append(c.members, m)
 	updates := c.invite(2, false)
 	is.Equal(len(updates), 3) // the newcomer and those who send
 	c.deliver(updates, 0, 2)  // 1 hears nothing
@@ -239,8 +246,7 @@ func TestNewcomer(t *testing.T) {
 	matches(t, err, e2e.ErrNotAuthorized) // who only listens
 
 	// More who only listen: nobody but them and the senders hears of it.
-	c.members = append(c.members, c.newMember(e2e.MemberConfig{}))
-	c.identities = append(c.identities, newIdentity(t))
+	c.enter(e2e.MemberConfig{})
 	updates = c.invite(3, false)
 	is.Equal(len(updates), 3) // 0, 1 and the newcomer
 	c.deliver(updates)
@@ -375,8 +381,6 @@ func TestGroupFreshness(t *testing.T) {
 	c.add(time.Minute + time.Millisecond)
 	update, err := c.group.Update(c.identities[1].Public())
 	is.NoErr(err) // the state again
-	restarted := c.newMember(e2e.MemberConfig{})
-	_ = restarted
 	is.NoErr(c.members[1].Update(update))
 	refused(t, c.opener(1), old, "old")
 }
@@ -441,7 +445,7 @@ func TestRejoin(t *testing.T) {
 	is := is.New(t)
 	c := newCircle(t, 3)
 	old := c.members[2]
-	c.members[2] = c.newMember(e2e.MemberConfig{})
+	c.members[2] = c.newMember(c.identities[2], e2e.MemberConfig{})
 	updates := c.invite(2, true)
 	is.Equal(len(updates), 3) // all hear of it
 	c.deliver(updates)
@@ -460,15 +464,14 @@ func TestSenderRestarts(t *testing.T) {
 	is := is.New(t)
 	c := newCircle(t, 1)
 	key := newServiceKey(t)
-	c.members = append(c.members, c.newMember(e2e.MemberConfig{Key: key}))
-	c.identities = append(c.identities, newIdentity(t))
+	c.enter(e2e.MemberConfig{Key: key})
 	c.deliver(c.invite(1, true))
 	for range 10 {
 		c.reaches(1, 0)
 	}
 	for range 3 {
 		c.add(time.Millisecond)
-		c.members[1] = c.newMember(e2e.MemberConfig{Key: key})
+		c.members[1] = c.newMember(c.identities[1], e2e.MemberConfig{Key: key})
 		update, err := c.group.Update(c.identities[1].Public())
 		is.NoErr(err) // the state again
 		is.NoErr(c.members[1].Update(update))
@@ -496,13 +499,32 @@ func TestInsider(t *testing.T) {
 	matches(t, err, e2e.ErrAuthentication)
 	is.True(c.wasDecrypted(2, resigned)) // it was the signature that failed
 
-	// Alice's card under Mallory's identity: a number of its own.
-	stolen := newIdentity(t)
-	_, err = c.group.Invite(e2e.Invitation{Member: stolen.Public(), Card: c.members[0].Card(), Sends: true})
-	is.NoErr(err) // a card proves nothing by itself
-	g, err := c.members[2].Open(nil, alices, nil)
-	is.NoErr(err) // Alice's message
-	is.Equal(g.Sender, c.identities[0].Public())
+	opened(t, c.opener(2), alices) // Alice's own
+}
+
+// TestStolenCard: nobody gets into a group with another's card or signing key,
+// and so nobody can take the credit, or the blame, for what another sends.
+func TestStolenCard(t *testing.T) {
+	is := is.New(t)
+	c := newCircle(t, 2)
+	mallory := newIdentity(t)
+	_, err := c.group.Invite(e2e.Invitation{Member: mallory.Public(), Card: c.members[0].Card(), Sends: true})
+	matches(t, err, e2e.ErrNotAuthorized)
+
+	const signAt, memberAt = 1216, 1216 + 32
+	own := c.newMember(mallory, e2e.MemberConfig{}).Card().Bytes()
+	alices := c.members[0].Card().Bytes()
+	for _, forged := range [][]byte{
+		slices.Concat(own[:signAt], alices[signAt:memberAt], own[memberAt:]),
+		slices.Concat(alices[:memberAt], own[memberAt:memberAt+32], alices[memberAt+32:]),
+		slices.Concat(alices[:memberAt], own[memberAt:]),
+		slices.Concat(own[:signAt], alices[signAt:]),
+	} {
+		_, err = e2e.ParseCard(forged)
+		matches(t, err, e2e.ErrAuthentication)
+	}
+	is.Equal(len(c.group.Members()), 2)
+	c.reaches(0, 1)
 }
 
 // wasDecrypted reports whether a message is encrypted as it should be.
@@ -543,8 +565,7 @@ func TestGroupLimits(t *testing.T) {
 	_, err = c.members[0].Seal(nil, e2e.Topic{Mode: 3}, nil, nil)
 	matches(t, err, e2e.ErrConfig)
 
-	small := c.newMember(e2e.MemberConfig{MaxBody: 10})
-	c.identities, c.members = append(c.identities, newIdentity(t)), append(c.members, small)
+	small := c.enter(e2e.MemberConfig{MaxBody: 10})
 	c.deliver(c.invite(2, true))
 	_, err = small.Seal(nil, e2e.Topic{}, make([]byte, 11), nil)
 	matches(t, err, e2e.ErrTooLarge)
@@ -584,7 +605,7 @@ func TestEpochsEnd(t *testing.T) {
 		"rollover": c.group.Rollover,
 		"remove":   func() ([]e2e.Update, error) { return c.group.Remove(c.identities[0].Public()) },
 		"invite": func() ([]e2e.Update, error) {
-			return c.group.Invite(e2e.Invitation{Member: newIdentity(t).Public(), Card: c.members[0].Card()})
+			return c.group.Invite(e2e.Invitation{Member: c.identities[0].Public(), Card: c.members[0].Card()})
 		},
 	} {
 		_, err := change()
@@ -617,26 +638,36 @@ func TestCards(t *testing.T) {
 		_, err := e2e.ParseCard(bad)
 		matches(t, err, e2e.ErrMalformed)
 	}
+	is.Equal(card.Member(), c.identities[0].Public())
+	for i := range b {
+		altered := bytes.Clone(b)
+		altered[i] ^= 1
+		_, err := e2e.ParseCard(altered)
+		is.True(err != nil) // every byte counts
+	}
 }
 
 func TestInvitationsRefused(t *testing.T) {
 	is := is.New(t)
 	c := newCircle(t, 2)
-	good := e2e.Invitation{Member: newIdentity(t).Public(), Card: c.newMember(e2e.MemberConfig{}).Card()}
-	noMember, noCard, longName := good, good, good
-	noMember.Member = keys.Public{}
+	newcomer := newIdentity(t)
+	good := e2e.Invitation{Member: newcomer.Public(), Card: c.newMember(newcomer, e2e.MemberConfig{}).Card()}
+	noCard, longName := good, good
 	noCard.Card = e2e.Card{}
 	longName.Name = string(make([]byte, 256))
-	for _, bad := range []e2e.Invitation{noMember, noCard, longName} {
+	for _, bad := range []e2e.Invitation{noCard, longName} {
 		_, err := c.group.Invite(good, bad)
 		matches(t, err, e2e.ErrConfig)
 		is.Equal(len(c.group.Members()), 2) // not even the good one
 	}
 	many := make([]e2e.Invitation, e2e.MaxGroupMembers-1)
+	key := newServiceKey(t)
 	for i := range many {
-		key, err := keys.NewPublic(append([]byte{1, byte(i), byte(i >> 8)}, make([]byte, 29)...))
+		member, err := keys.NewPublic(append([]byte{1, byte(i), byte(i >> 8)}, make([]byte, 29)...))
 		is.NoErr(err) // any key
-		many[i] = e2e.Invitation{Member: key, Card: good.Card}
+		m, err := e2e.NewMember(e2e.MemberConfig{Key: key, Identity: member, Owner: member, Group: "x"})
+		is.NoErr(err) // make a member
+		many[i] = e2e.Invitation{Member: member, Card: m.Card()}
 	}
 	_, err := c.group.Invite(many...)
 	matches(t, err, e2e.ErrConfig) // full
@@ -647,12 +678,15 @@ func TestInvitationsRefused(t *testing.T) {
 		_, err := e2e.NewGroup(config)
 		matches(t, err, e2e.ErrConfig)
 	}
-	key := newServiceKey(t)
+	id := newcomer.Public()
 	for _, config := range []e2e.MemberConfig{
-		{Owner: c.owner.Public(), Group: "x"}, {Key: key, Group: "x"}, {Key: key, Owner: c.owner.Public()},
-		{Key: &keys.ServicePrivate{}, Owner: c.owner.Public(), Group: "x"},
-		{Key: key, Owner: c.owner.Public(), Group: "x", MaxBody: -1},
-		{Key: key, Owner: c.owner.Public(), Group: "x", Window: -1},
+		{Identity: id, Owner: id, Group: "x"},
+		{Key: key, Owner: id, Group: "x"},
+		{Key: key, Identity: id, Group: "x"},
+		{Key: key, Identity: id, Owner: id},
+		{Key: &keys.ServicePrivate{}, Identity: id, Owner: id, Group: "x"},
+		{Key: key, Identity: id, Owner: id, Group: "x", MaxBody: -1},
+		{Key: key, Identity: id, Owner: id, Group: "x", Window: -1},
 	} {
 		_, err := e2e.NewMember(config)
 		matches(t, err, e2e.ErrConfig)

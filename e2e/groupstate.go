@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
+	"slices"
 
 	"github.com/securesp/securesp/keys"
 )
@@ -22,28 +23,65 @@ const (
 )
 
 // CardSize is the size in bytes of a [Card].
-const CardSize = keys.ServicePublicSize + ed25519.PublicKeySize
+const CardSize = keys.ServicePublicSize + ed25519.PublicKeySize + keys.Size + ed25519.SignatureSize
 
 // Card is what a group's owner must know to take somebody in: the key that
-// updates are sealed to and the key that messages are signed with. It is no
-// secret, and proves nothing by itself: it has to reach the owner in a way
-// that proves whose it is, such as the body of a request.
+// updates are sealed to, the key that messages are signed with, and whose they
+// claim to be, all signed with the latter so that nobody can make a card with
+// another's signing key. It is no secret. That the claim is true is not proved
+// by the card: it has to reach the owner in a way that does, such as the body
+// of a request.
 type Card struct {
-	service *keys.ServicePublic
-	sign    [ed25519.PublicKeySize]byte
+	service   *keys.ServicePublic
+	sign      [ed25519.PublicKeySize]byte
+	member    keys.Public
+	signature [ed25519.SignatureSize]byte
 }
 
-// ParseCard returns the card that Bytes made. Its errors match ErrMalformed.
+const labelCard = protocolLabel + " group card"
+
+func newCard(k *keys.ServicePrivate, sign ed25519.PrivateKey, member keys.Public) Card {
+	c := Card{service: k.Public(), member: member}
+	copy(c.sign[:], sign.Public().(ed25519.PublicKey))
+	copy(c.signature[:], ed25519.Sign(sign, c.signed()))
+	return c
+}
+
+// signed returns what the card's signature is of.
+func (c Card) signed() []byte { return append([]byte(labelCard), c.claims()...) }
+
+func (c Card) claims() []byte {
+	return slices.Concat(c.service.Bytes(), c.sign[:], c.member.Bytes())
+}
+
+// ParseCard returns the card that Bytes made. Its errors match ErrMalformed, or
+// ErrAuthentication if the card's signature is wrong.
 func ParseCard(b []byte) (Card, error) {
 	if len(b) != CardSize {
 		return Card{}, ErrMalformed
 	}
-	service, err := keys.NewServicePublic(b[:keys.ServicePublicSize])
+	r := reader{rest: b}
+	service, err := keys.NewServicePublic(r.next(keys.ServicePublicSize))
 	if err != nil || lowOrder(service.Identity()) {
 		return Card{}, ErrMalformed
 	}
-	return Card{service, [ed25519.PublicKeySize]byte(b[keys.ServicePublicSize:])}, nil
+	c := Card{service: service}
+	copy(c.sign[:], r.next(len(c.sign)))
+	if c.member, err = keys.NewPublic(r.next(keys.Size)); err != nil {
+		return Card{}, ErrMalformed
+	}
+	copy(c.signature[:], r.rest)
+	if !ed25519.Verify(c.sign[:], c.signed(), c.signature[:]) {
+		return Card{}, ErrAuthentication
+	}
+	return c, nil
 }
+
+// Bytes returns the card's CardSize bytes (SPEC §7).
+func (c Card) Bytes() []byte { return append(c.claims(), c.signature[:]...) }
+
+// Member returns whose card it claims to be.
+func (c Card) Member() keys.Public { return c.member }
 
 // lowOrder reports whether nothing can be sealed to the key. Such a card would
 // make every update of the group fail.
@@ -55,9 +93,6 @@ func lowOrder(k keys.Public) bool {
 	_, err = must(ecdh.X25519().GenerateKey(rand.Reader)).ECDH(public)
 	return err != nil
 }
-
-// Bytes returns the card's CardSize bytes (SPEC §7).
-func (c Card) Bytes() []byte { return append(c.service.Bytes(), c.sign[:]...) }
 
 // labelSigning derives a member's signing key from its secret (SPEC §7).
 const labelSigning = protocolLabel + " group signing"

@@ -18,6 +18,10 @@ type MemberConfig struct {
 	// generated anew for each Member. Required.
 	Key *keys.ServicePrivate
 
+	// Identity is the key by which the owner and the other members know
+	// this one. Required.
+	Identity keys.Public
+
 	// Owner is the identity of the group's owner, and Group the group's
 	// name. Required.
 	Owner keys.Public
@@ -70,8 +74,8 @@ func NewMember(config MemberConfig) (*Member, error) {
 }
 
 func newMember(config MemberConfig, r randomness) (*Member, error) {
-	if config.Key.Public() == nil || config.Owner.IsZero() {
-		return nil, configError("a member needs its own key and the owner's")
+	if config.Key.Public() == nil || config.Identity.IsZero() || config.Owner.IsZero() {
+		return nil, configError("a member needs its own key, its identity and the owner's")
 	}
 	if config.Group == "" || len(config.Group) > MaxGroupName {
 		return nil, configError("the group's name is missing or too long")
@@ -80,7 +84,7 @@ func newMember(config MemberConfig, r randomness) (*Member, error) {
 		return nil, err
 	}
 	m := &Member{config: config, random: r, sign: signingKey(config.Key)}
-	m.card = Card{config.Key.Public(), [ed25519.PublicKeySize]byte(m.sign.Public().(ed25519.PublicKey))}
+	m.card = newCard(config.Key, m.sign, config.Identity)
 	m.seq = uint64(max(config.Now().UnixNano(), 0))
 	return m, nil
 }
@@ -156,7 +160,7 @@ func (m *Member) takeSendersLocked(list []groupSender) {
 	m.senders, m.sends = make(map[senderID]*memberSender, len(list)), false
 	for _, s := range list {
 		id := newSenderID(m.id, s.identity, s.sign[:])
-		if s.sign == m.card.sign {
+		if s.identity == m.card.member && s.sign == m.card.sign {
 			m.self, m.sends = id, true
 			continue
 		}

@@ -11,6 +11,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
+	"slices"
 	"strings"
 	"testing"
 
@@ -166,7 +167,8 @@ func TestGroupSpecification(t *testing.T) {
 	signSeed := must(hkdf.Key(sha256.New, specSeed(g.Sender), nil, "securesp-e2e-1 group signing", 32))
 	is.True(bytes.Equal(sign, ed25519.NewKeyFromSeed(signSeed).Public().(ed25519.PublicKey)))
 	card := must(hex.DecodeString(g.Card))
-	is.True(bytes.Equal(card[1216:], sign))
+	is.True(bytes.Equal(card[1216:], slices.Concat(sign, identity, card[1280:])))
+	is.True(ed25519.Verify(sign, append([]byte("securesp-e2e-1 group card"), card[:1280]...), card[1280:]))
 	senderID := sha256.Sum256(bytes.Join([][]byte{[]byte("securesp-e2e-1 group sender"), id, identity, sign}, nil))
 	messageKey := must(hkdf.Expand(sha256.New, key, "securesp-e2e-1 group message", 32))
 	mac := hmac.New(sha256.New, topicKey)

@@ -162,9 +162,10 @@ func makeExchangeVectors(t *testing.T, v *vectors) {
 	v.OneWay = hex.EncodeToString(message)
 }
 
-func vectorMember(t *testing.T, key *keys.ServicePrivate, v *vectors) *e2e.Member {
+func vectorMember(t *testing.T, name string, key *keys.ServicePrivate, v *vectors) *e2e.Member {
 	m, err := e2e.NewMember(e2e.MemberConfig{
-		Key: key, Owner: must(keys.ParsePrivate(v.Group.Owner)).Public(), Group: v.Group.Name, Now: vectorNow,
+		Key: key, Identity: vectorIdentity(name).Public(),
+		Owner: must(keys.ParsePrivate(v.Group.Owner)).Public(), Group: v.Group.Name, Now: vectorNow,
 	})
 	is.New(t).NoErr(err) // make a member
 	return m
@@ -179,7 +180,7 @@ func makeGroupVectors(t *testing.T, v *vectors) {
 	g.Topic, g.Context = hex.EncodeToString([]byte("weather")), hex.EncodeToString([]byte("context"))
 	group, err := e2e.NewGroupWith(e2e.GroupConfig{Name: g.Name, Identity: owner, Now: vectorNow}, vectorRandomness("group"))
 	is.NoErr(err) // make a group
-	sending, opening := vectorMember(t, sender, v), vectorMember(t, member, v)
+	sending, opening := vectorMember(t, "alice", sender, v), vectorMember(t, "bob", member, v)
 	e2e.SetRandomness(sending, vectorRandomness("sender messages"))
 	g.Card = hex.EncodeToString(sending.Card().Bytes())
 	alice := e2e.Invitation{Member: vectorIdentity("alice").Public(), Name: "alice", Card: sending.Card(), Sends: true}
@@ -293,7 +294,7 @@ func TestVectorsOpen(t *testing.T) {
 	is.NoErr(err) // open one way
 	is.True(bytes.Equal(one.Body, body))
 
-	member := vectorMember(t, must(keys.ParseServicePrivate(v.Group.Member)), v)
+	member := vectorMember(t, "bob", must(keys.ParseServicePrivate(v.Group.Member)), v)
 	is.NoErr(member.Update(must(hex.DecodeString(v.Group.Update)))) // take the update
 	for i, message := range v.Group.Messages {
 		var context []byte
