@@ -1,0 +1,164 @@
+package docs
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+
+	"github.com/securesp/securesp/internal/leak"
+)
+
+func TestMain(m *testing.M) { leak.Main(m) }
+
+// workplace is where a reader of README stands: a clone of this repository, a
+// module of their own beside it, and $GOBIN in $PATH.
+type workplace struct {
+	dir, app string
+	env      []string
+}
+
+func newWorkplace(t *testing.T) *workplace {
+	t.Helper()
+	is := is.New(t)
+	is.Helper()
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	is.NoErr(err)
+	w := &workplace{dir: dir, app: filepath.Join(dir, "app")}
+	is.NoErr(os.Mkdir(w.app, 0o700))
+	is.NoErr(os.WriteFile(filepath.Join(w.app, "go.mod"), []byte("module example.com/app\n\ngo 1.26.0\n"), 0o600))
+	bin := filepath.Join(dir, "bin")
+	w.env = append(os.Environ(), "GOBIN="+bin, "GOFLAGS=",
+		"PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"))
+	return w
+}
+
+// run runs one line of README and returns what it prints.
+func (w *workplace) run(t *testing.T, line string) string {
+	t.Helper()
+	clone, err := filepath.Abs(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("sh", "-c", strings.ReplaceAll(line, "../securesp", "'"+clone+"'"))
+	switch cmd.Env, cmd.Dir = w.env, w.dir; {
+	case strings.HasPrefix(line, "go mod "):
+		cmd.Dir = w.app
+	case strings.HasPrefix(line, "go "):
+		cmd.Dir = root
+	}
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%s: %v\n%s", line, err, stderr.String())
+	}
+	return stdout.String()
+}
+
+// blocks returns README's blocks of code in a language.
+func blocks(t *testing.T, language string) (all []string) {
+	t.Helper()
+	for _, m := range regexp.MustCompile("(?s)```"+language+"\n(.*?)```").FindAllStringSubmatch(read(t, "README.md"), -1) {
+		all = append(all, m[1])
+	}
+	return all
+}
+
+// TestReadme does what README says: it runs every command, builds both
+// programs, and has them talk.
+func TestReadme(t *testing.T) {
+	is := is.New(t)
+	w := newWorkplace(t)
+	commands := strings.Split(strings.TrimSpace(strings.Join(blocks(t, "sh"), "")), "\n")
+	is.Equal(len(commands), 8) // all commands were found
+	const tests = "go test ./..."
+	is.True(slices.Contains(commands, tests))
+	is.True(strings.Contains(read(t, ".ci/run"), "run "+tests+";")) // this test is among them
+	programs := blocks(t, "go")
+	is.Equal(len(programs), 2) // server and client
+	address := freeAddress(t)
+	for i, name := range []string{"server", "client"} {
+		dir := filepath.Join(w.app, name)
+		is.NoErr(os.Mkdir(dir, 0o700))
+		source := strings.ReplaceAll(programs[i], "localhost:7000", address)
+		is.True(source != programs[i]) // on a free port
+		is.NoErr(os.WriteFile(filepath.Join(dir, "main.go"), []byte(source), 0o600))
+	}
+	sums, err := os.ReadFile(filepath.Join(root, "go.sum"))
+	is.NoErr(err) // what is needed is known already
+	is.NoErr(os.WriteFile(filepath.Join(w.app, "go.sum"), sums, 0o600))
+	for _, command := range commands {
+		if command != tests {
+			w.run(t, command)
+		}
+	}
+	talk(t, w, address)
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// talk runs the server and then the client.
+func talk(t *testing.T, w *workplace, address string) {
+	t.Helper()
+	is := is.New(t)
+	for _, name := range []string{"server", "client"} {
+		build := exec.Command("go", "build", "-o", filepath.Join(w.dir, name), "./"+name)
+		build.Dir, build.Env = w.app, w.env
+		out, err := build.CombinedOutput()
+		if err != nil {
+			t.Fatalf("building the %s: %v\n%s", name, err, out)
+		}
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	server := exec.CommandContext(ctx, filepath.Join(w.dir, "server"))
+	server.Dir, server.Env = w.dir, w.env
+	var complaints bytes.Buffer
+	server.Stderr = &complaints
+	is.NoErr(server.Start()) // start the server
+	defer func() {
+		stop()
+		if err := server.Wait(); t.Failed() {
+			t.Logf("the server: %v\n%s", err, complaints.String())
+		}
+	}()
+	if err := answers(address); err != nil {
+		t.Fatal(err)
+	}
+	bob := strings.TrimSpace(w.run(t, "securesp pub bob.key"))
+	is.Equal(w.run(t, "./client "+bob), "hello, Bob\n") // the client's output
+}
+
+// answers returns once somebody listens at address.
+func answers(address string) error {
+	often, enough := time.NewTicker(10*time.Millisecond), time.NewTimer(30*time.Second)
+	defer often.Stop()
+	defer enough.Stop()
+	for {
+		c, err := net.Dial("tcp", address)
+		if err == nil {
+			return c.Close()
+		}
+		select {
+		case <-often.C:
+		case <-enough.C:
+			return err
+		}
+	}
+}
