@@ -176,7 +176,8 @@ func (s *sender) writeBulk(m *message) (int, error) {
 	size := m.left
 	err := s.sealOut(0)
 	s.out.reserve(min(m.left+m.left/64+len(s.out.buf), bufferSizes[largestBuffer]-len(s.out.buf)))
-	for done := false; err == nil && !done; {
+	done := false
+	for err == nil && !done {
 		for err == nil && !done && len(s.out.buf)+s.out.lead+mechanism.MaxPlaintext+s.out.trail <= bufferSizes[largestBuffer] {
 			at := len(s.out.buf)
 			done = s.out.appendFrame(m)
@@ -189,15 +190,19 @@ func (s *sender) writeBulk(m *message) (int, error) {
 
 	s.mu.Lock()
 	s.writing = false
-	timeout := isTimeout(err)
-	if s.midMessage = timeout && m.left > 0 && !m.atomic; timeout && m.atomic {
+	cut := isTimeout(err) && !done
+	if cut && m.atomic && s.lingerUntil.IsZero() {
 		s.queue.appendMessage(m) // never half a message: the flusher sends the rest
+		cut = false
 	}
+	s.midMessage = cut && !m.atomic
 	s.disownLocked(err)
-	s.countLocked(size-m.left, err == nil || timeout && !s.midMessage)
+	s.countLocked(size-m.left, s.err == nil && !cut)
 	switch {
 	case s.err != nil:
 		return size - m.left, s.err
+	case cut && m.atomic:
+		return size - m.left, s.refusal // Close was quicker
 	case s.midMessage:
 		if err := s.checkLocked(); err != nil {
 			return size - m.left, err
