@@ -239,7 +239,11 @@ func (o Options) tamper(t *testing.T, n, count int, alter func(i int, message []
 		} else if !refused(err) {
 			t.Fatalf("variant %d: the handshake failed with %v", i, err)
 		}
-		p, message, _, receiver = o.at(t, n)
+		if n == 0 { // the sender refused the reply, which changed nothing
+			p[receiver] = o.start(t, nil)[receiver]
+		} else {
+			p, message, _, receiver = o.at(t, n)
+		}
 	}
 	_, err := p[receiver].ReadMessage(nil, message)
 	is.NoErr(err)        // the genuine message after the forged ones

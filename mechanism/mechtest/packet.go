@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 
@@ -167,29 +168,46 @@ func testPacketWindow(t *testing.T, o Options) {
 }
 
 // testPacketEpochs: packets of the epoch before and after the newest are
-// accepted in any order, in every epoch.
+// accepted in any order, in every epoch. No two packets are encrypted alike,
+// which they would be if a nonce were used twice.
 func testPacketEpochs(t *testing.T, o Options) {
 	packets(t, o, func(is *is.I, s [2]mechanism.PacketSession) {
-		sent := sealPackets(t, s[0], 3*epoch)
-		bodies := make(map[[16]byte]bool)
-		for _, packet := range sent { // a nonce used twice would show here
-			tag := [16]byte(packet[len(packet)-16:])
-			is.True(!bodies[tag])
-			bodies[tag] = true
-		}
-		for _, n := range []int{
+		arriving := []int{
 			5, epoch - 2, // the last of an epoch is late
 			epoch + 1, epoch - 1, epoch, // so is the first of the next
 			2*epoch - 3, // nearly all of it is lost
 			2*epoch + 2, 2*epoch - 1, 2*epoch + 1, 2*epoch - window + 10,
 			2*epoch + window + 1, 2*epoch + 2*window,
 			3*epoch - 1,
-		} {
-			mustOpen(t, s[1], sent[n], n)
+		}
+		tooLate := []int{0, 5, epoch - 1, epoch, epoch + 7}
+		sent := make(map[int][]byte)
+		for _, n := range slices.Concat(arriving, tooLate) {
+			sent[n] = nil
+		}
+		seen := make(map[uint64]bool, 3*epoch)
+		buffer := make([]byte, 0, 100)
+		for n := range 3 * epoch {
+			packet, err := s[0].Seal(buffer, pattern(16))
+			if err != nil {
+				t.Fatal(err)
+			}
+			body := binary.BigEndian.Uint64(packet[len(packet)-32:])
+			if seen[body] {
+				t.Fatalf("packet %d: encrypted like an earlier one", n)
+			}
+			seen[body] = true
+			if _, wanted := sent[n]; wanted {
+				sent[n] = bytes.Clone(packet)
+			}
+		}
+		for _, n := range arriving {
 			_, err := s[1].Open(nil, sent[n])
+			is.NoErr(err) // a packet that is late by less than the window
+			_, err = s[1].Open(nil, sent[n])
 			is.True(errors.Is(err, mechanism.ErrReplay)) // the same packet twice
 		}
-		for _, n := range []int{0, 5, epoch - 1, epoch, epoch + 7} {
+		for _, n := range tooLate {
 			_, err := s[1].Open(nil, sent[n])
 			is.True(errors.Is(err, mechanism.ErrReplay)) // from before the last epoch
 		}
