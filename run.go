@@ -187,7 +187,6 @@ func (c *Conn) establish() {
 	d := &c.deadlines
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	c.sender.deadline = d.write
 	c.established.Store(true)
 	c.carrier.SetReadDeadline(d.read)
 	if e, ok := c.carrier.(interface{ Established() }); ok {
