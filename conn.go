@@ -138,7 +138,10 @@ func (c *Conn) Write(p []byte) (int, error) {
 	var m message
 	m.parts, m.left = [][]byte{p}, len(p)
 	n, err := c.sender.write(&m)
-	return n, c.opError("write", err)
+	if err != nil {
+		return n, c.opError("write", err)
+	}
+	return n, nil
 }
 
 // WriteMessage sends one message, gathered from parts, which are neither
@@ -160,8 +163,10 @@ func (c *Conn) WriteMessage(parts ...[]byte) error {
 	if m.total > c.peerMax {
 		return ErrMessageTooLarge
 	}
-	_, err := c.sender.write(&m)
-	return c.opError("write", err)
+	if _, err := c.sender.write(&m); err != nil {
+		return c.opError("write", err)
+	}
+	return nil
 }
 
 // WriteTo writes everything that arrives to w until the peer ends its

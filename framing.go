@@ -52,19 +52,23 @@ func (f frame) headerSize() int {
 
 func uvarintSize(v uint64) int { return (bits.Len64(v|1) + 6) / 7 }
 
-// parseFrame parses the frame header at the start of p and returns what
-// follows it, which is at least f.size bytes.
+// parseFrame parses the frame header at the start of p, which is not empty, and
+// returns what follows it, which is at least f.size bytes.
 func parseFrame(p []byte) (f frame, rest []byte, err error) {
-	v, rest, err := uvarint(p)
-	if err != nil {
-		return f, nil, err
+	v, n := uint64(p[0]), 1
+	if v >= 0x80 {
+		if v, n, err = uvarint(p); err != nil {
+			return f, nil, err
+		}
 	}
+	rest = p[n:]
 	f.more = v&1 != 0
 	f.hasTotal = v&2 != 0
 	if f.hasTotal {
-		if f.total, rest, err = uvarint(rest); err != nil {
+		if f.total, n, err = uvarint(rest); err != nil {
 			return f, nil, err
 		}
+		rest = rest[n:]
 	}
 	if v>>2 > uint64(len(rest)) {
 		return f, nil, errFrame
@@ -73,13 +77,16 @@ func parseFrame(p []byte) (f frame, rest []byte, err error) {
 	return f, rest, nil
 }
 
-// uvarint reads a minimally encoded unsigned varint.
-func uvarint(p []byte) (v uint64, rest []byte, err error) {
-	v, n := binary.Uvarint(p)
-	if n <= 0 || n > 1 && p[n-1] == 0 {
-		return 0, nil, errFrame
+// uvarint reads a minimally encoded unsigned varint and its length.
+func uvarint(p []byte) (v uint64, n int, err error) {
+	if len(p) >= 2 && p[0] >= 0x80 && p[1]-1 < 0x7F { // most sizes take two bytes
+		return uint64(p[0]&0x7F) | uint64(p[1])<<7, 2, nil
 	}
-	return v, p[n:], nil
+	v, n = binary.Uvarint(p)
+	if n <= 0 || n > 1 && p[n-1] == 0 {
+		return 0, 0, errFrame
+	}
+	return v, n, nil
 }
 
 // unpad removes ISO 7816-4 padding: a byte 0x80 and zeros.
