@@ -41,12 +41,12 @@ func protocols(dh string, patterns ...string) []string {
 
 func TestDissononce(t *testing.T) {
 	const python = "/usr/bin/python3" // Debian's packages are for Debian's Python alone
-	p := startProgram(t, installDissononce, []string{python}, python, "peers/with_dissononce.py")
+	p := startProgram(t, installDissononce, python, "peers/with_dissononce.py")
 	agreeOn(t, p, append(classical, withPSK...), canRekey)
 }
 
 func TestNoiseC(t *testing.T) {
-	p := startProgram(t, installNode, []string{"node_modules/noise-c.wasm"}, "node", "peers/with_noise_c.js")
+	p := startNode(t, "noise-c.wasm", "peers/with_noise_c.js")
 	agreeOn(t, p, classical, cannotRekey)
 }
 
@@ -54,7 +54,7 @@ func TestNoiseC(t *testing.T) {
 // written from docs/SPEC.md and shares no code with ours, not even the
 // primitives'.
 func TestSpecification(t *testing.T) {
-	p := startProgram(t, installNode, []string{"node_modules/@noble/post-quantum"}, "node", "peers/spec.js")
+	p := startNode(t, "@noble/post-quantum", "peers/spec.js")
 	agreeOn(t, p, append(classical, hybrid...), canRekey)
 }
 

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 )
 
@@ -47,15 +48,23 @@ type program struct {
 // errRefused is an error that a peer's own implementation reported.
 var errRefused = errors.New("refused")
 
-// startProgram starts a program, which ends with the test. hint says how to
-// install what it needs.
-func startProgram(t *testing.T, hint string, needs []string, command ...string) *program {
+// startNode starts a script that needs a package of npm's, which is in
+// node_modules here or in a directory of $NODE_PATH.
+func startNode(t *testing.T, needs, script string) *program {
 	t.Helper()
-	for _, path := range needs {
-		if _, err := os.Stat(path); err != nil {
-			t.Fatalf("%s is missing: %s", path, hint)
+	for _, dir := range append(filepath.SplitList(os.Getenv("NODE_PATH")), "node_modules") {
+		if _, err := os.Stat(filepath.Join(dir, needs)); err == nil {
+			return startProgram(t, installNode, "node", script)
 		}
 	}
+	t.Fatalf("the package %s is missing: %s", needs, installNode)
+	return nil
+}
+
+// startProgram starts a program, which ends with the test. hint says how to
+// install what it needs.
+func startProgram(t *testing.T, hint string, command ...string) *program {
+	t.Helper()
 	cmd := exec.Command(command[0], command[1:]...)
 	in, err := cmd.StdinPipe()
 	if err != nil {

@@ -71,8 +71,8 @@ func TestPublishedVectors(t *testing.T) {
 	is.NoErr(err)            // list the vectors
 	is.Equal(len(files), 16) // one for each Noise suite
 	sides := map[string]*program{
-		"initiator": startProgram(t, installNode, []string{"node_modules/@noble/post-quantum"}, "node", "peers/spec.js"),
-		"responder": startProgram(t, installNode, []string{"node_modules/@noble/post-quantum"}, "node", "peers/spec.js"),
+		"initiator": startNode(t, "@noble/post-quantum", "peers/spec.js"),
+		"responder": startNode(t, "@noble/post-quantum", "peers/spec.js"),
 	}
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
