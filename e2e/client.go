@@ -83,8 +83,8 @@ func (c *Client) SetServices(services []*keys.ServicePublic) error {
 		return configError("a client needs the key of a service")
 	}
 	for _, s := range services {
-		if s == nil || s.Encapsulation() == nil {
-			return configError("a service key is empty")
+		if s == nil || s.Encapsulation() == nil || lowOrder(s.Identity()) {
+			return configError("a service key is empty or of low order")
 		}
 	}
 	c.mu.Lock()

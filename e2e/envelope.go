@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"crypto/ecdh"
 	"crypto/mlkem"
+	"crypto/rand"
 	"slices"
 
 	"github.com/securesp/securesp/keys"
@@ -146,3 +148,14 @@ func envelopeNonce(message []byte) []byte { return message[noiseAt : noiseAt+key
 
 // cloneEnvelope keeps what openEnvelope needs.
 func cloneEnvelope(message []byte) []byte { return slices.Clone(message[:envelopeSize]) }
+
+// lowOrder reports whether nothing can be sealed to the key: whoever made it did
+// so on purpose. In a member's card it would make every update of a group fail.
+func lowOrder(k keys.Public) bool {
+	public, err := k.ECDH()
+	if err != nil {
+		return true
+	}
+	_, err = must(ecdh.X25519().GenerateKey(rand.Reader)).ECDH(public)
+	return err != nil
+}

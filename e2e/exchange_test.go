@@ -396,6 +396,33 @@ func TestRepliesMany(t *testing.T) {
 	}
 }
 
+// TestSetServicesDropsTickets: a ticket under a key that is no longer listed is
+// not used, although it would still be good.
+func TestSetServicesDropsTickets(t *testing.T) {
+	is := is.New(t)
+	s := newScene(t)
+	next := newServiceKey(t)
+	is.NoErr(s.worker.SetKeys([]e2e.ServiceKey{{Key: s.service}, {Key: next}})) // both
+	s.exchange()
+	late, pending := s.seal("question")
+	is.NoErr(s.client.SetServices([]*keys.ServicePublic{next.Public(), s.service.Public()})) // the old one is listed
+	is.True(s.exchange().Resumed)
+	is.NoErr(s.client.SetServices([]*keys.ServicePublic{next.Public()})) // no longer
+	message, _ := s.seal("question")
+	id := next.Public().ID()
+	is.True(message[0] == 0xE1 && bytes.Equal(message[2:6], id[:]))
+	_, err := pending.Open(nil, s.reply(s.open(late), "answer"))
+	is.NoErr(err) // what was under way goes on
+
+	// Nor is a ticket kept that arrives after its key was taken off.
+	s.client = s.newClient(e2e.ClientConfig{})
+	message, pending = s.seal("question")
+	is.NoErr(s.client.SetServices([]*keys.ServicePublic{next.Public()})) // taken off
+	_, err = pending.Open(nil, s.reply(s.open(message), "answer"))
+	is.NoErr(err) // the reply opens
+	is.True(!s.exchange().Resumed)
+}
+
 func TestMaxBody(t *testing.T) {
 	is := is.New(t)
 	s := newScene(t)
@@ -522,12 +549,18 @@ func TestClear(t *testing.T) {
 func TestConfigurations(t *testing.T) {
 	is := is.New(t)
 	s := newScene(t)
+	b := s.service.Public().Bytes()
+	clear(b[:32])
+	b[0] = 1
+	lowOrder, err := keys.NewServicePublic(b)
+	is.NoErr(err) // a key that nothing can be sealed to
 	ids := []*keys.ServicePublic{s.service.Public()}
 	for name, config := range map[string]e2e.ClientConfig{
 		"no identity":      {Services: ids},
 		"empty identity":   {Services: ids, Identity: &keys.Private{}},
 		"no service":       {Identity: s.alice},
 		"empty service":    {Identity: s.alice, Services: []*keys.ServicePublic{{}}},
+		"low order":        {Identity: s.alice, Services: []*keys.ServicePublic{lowOrder}},
 		"nil service":      {Identity: s.alice, Services: []*keys.ServicePublic{nil}},
 		"negative maximum": {Identity: s.alice, Services: ids, MaxBody: -1},
 	} {

@@ -126,3 +126,51 @@ func TicketRequest(b []byte, maxBody int) ([]byte, error) {
 func Digest(m *Member, message, context []byte) []byte {
 	return digest(m.id, context, message[:len(message)-1-ed25519.SignatureSize])
 }
+
+// SealContent makes a message of a member with any prefix and content, as a
+// member can that does not keep to the rules.
+func SealContent(m *Member, prefix, content []byte) []byte {
+	head, k, id, err := m.nextHead()
+	if err != nil {
+		panic(err)
+	}
+	head.prefix = len(prefix)
+	nonce := make([]byte, xNonceLen)
+	m.random.read(nonce)
+	message := append(bytes.Clone(prefix), nonce...)
+	message = k.aead.Seal(message, nonce, content, head.associated(id, prefix, nil))
+	message = head.append(message)
+	message = append(message, ed25519.Sign(m.sign, digest(id, nil, message))...)
+	return append(message, formGroup)
+}
+
+// SealKind makes a message of a pair's session of any kind.
+func SealKind(p *Pair, kind byte, body []byte) ([]byte, error) {
+	return p.current.seal(nil, kind, body, p.random)
+}
+
+// StartWith begins a pair's handshake with a payload.
+func StartWith(p *Pair, payload []byte) []byte {
+	h, err := p.newHandshake(p.config.Suites[0])
+	if err != nil {
+		panic(err)
+	}
+	message, err := h.AppendMessage(appendPairHead(nil, 1, h.suite), payload)
+	if err != nil {
+		panic(err)
+	}
+	return message
+}
+
+// SealReply makes a reply with any content, as a worker can that does not keep
+// to the rules.
+func SealReply(r *Request, content []byte) []byte {
+	replier, ok := r.replier.(*ticketReplier)
+	if !ok {
+		panic("not a ticket exchange")
+	}
+	nonce := make([]byte, xNonceLen)
+	replier.random.read(nonce)
+	front := append([]byte{formTicketReply}, nonce...)
+	return replier.exchange.aead.Seal(front, nonce, content, replier.exchange.replyData(front))
+}

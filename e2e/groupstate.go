@@ -1,10 +1,8 @@
 package e2e
 
 import (
-	"crypto/ecdh"
 	"crypto/ed25519"
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
 	"slices"
@@ -82,17 +80,6 @@ func (c Card) Bytes() []byte { return append(c.claims(), c.signature[:]...) }
 
 // Member returns whose card it claims to be.
 func (c Card) Member() keys.Public { return c.member }
-
-// lowOrder reports whether nothing can be sealed to the key. Such a card would
-// make every update of the group fail.
-func lowOrder(k keys.Public) bool {
-	public, err := k.ECDH()
-	if err != nil {
-		return true
-	}
-	_, err = must(ecdh.X25519().GenerateKey(rand.Reader)).ECDH(public)
-	return err != nil
-}
 
 // labelSigning derives a member's signing key from its secret (SPEC §7).
 const labelSigning = protocolLabel + " group signing"
