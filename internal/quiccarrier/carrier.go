@@ -101,12 +101,15 @@ type Conn struct {
 type receiving struct {
 	deadline deadline
 
-	mu    sync.Mutex    // held while the stream is read
+	turn  chan struct{} // capacity 1, a lock: held while the stream is read, and guards what follows
 	ended bool          // the peer has ended the stream: takeRest reads it
 	taken chan struct{} // closed when rest and err are set
 	rest  [][]byte      // what was there when the stream ended, not yet read
 	err   error         // what comes after it
 }
+
+func (in *receiving) lock()   { in.turn <- struct{}{} }
+func (in *receiving) unlock() { <-in.turn }
 
 // sending is the state of the sending direction.
 type sending struct {
@@ -126,6 +129,7 @@ func newConn(s *socket, q *quic.Conn, stream *quic.Stream) *Conn {
 		datagrams: q.ConnectionState().SupportsDatagrams.Remote,
 		queueing:  make(chan struct{}, 1),
 	}
+	c.in.turn = make(chan struct{}, 1)
 	c.in.taken = make(chan struct{})
 	if stream != nil {
 		c.open(stream)
@@ -176,19 +180,19 @@ func (c *Conn) Read(p []byte) (int, error) {
 	if c.openErr != nil {
 		return 0, c.failure(c.openErr)
 	}
-	c.in.mu.Lock()
+	c.in.lock()
 	if !c.in.ended {
 		n, err := c.stream.Read(p)
-		c.in.mu.Unlock()
+		c.in.unlock()
 		return n, c.failure(err)
 	}
-	c.in.mu.Unlock()
+	c.in.unlock()
 
 	if err := c.in.deadline.wait(c.in.taken); err != nil {
 		return 0, c.failure(err)
 	}
-	c.in.mu.Lock()
-	defer c.in.mu.Unlock()
+	c.in.lock()
+	defer c.in.unlock()
 	n := 0
 	for n < len(p) && len(c.in.rest) > 0 {
 		m := copy(p[n:], c.in.rest[0])
@@ -209,9 +213,9 @@ func (c *Conn) Read(p []byte) (int, error) {
 // than QUIC's window would have.
 func (c *Conn) takeRest() {
 	in := &c.in
-	in.mu.Lock() // a Read in progress gets data or the end, or times out
+	in.lock() // a Read in progress gets data or the end, or times out
 	in.ended = true
-	in.mu.Unlock()
+	in.unlock()
 	in.deadline.detach(time.Time{})
 
 	var rest [][]byte
@@ -230,9 +234,9 @@ func (c *Conn) takeRest() {
 	if err == io.EOF {
 		c.confirm()
 	}
-	in.mu.Lock()
+	in.lock()
 	in.rest, in.err = rest, err
-	in.mu.Unlock()
+	in.unlock()
 	close(in.taken)
 }
 
