@@ -416,6 +416,9 @@ func (s *sender) drain() error {
 		}
 		s.waitLocked()
 	}
+	if s.err != nil && !s.lingerUntil.IsZero() {
+		return s.refusal // Close has given up, for which its own timeout is no reason to show
+	}
 	return s.err
 }
 
