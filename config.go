@@ -83,7 +83,9 @@ type Config struct {
 
 	// KeepAlive, if positive, is after how much silence a sealed PING is
 	// sent; a peer that lets three of these intervals pass in silence
-	// while we read ends the connection with ErrPeerSilent.
+	// while we read ends the connection with ErrPeerSilent. A PING is
+	// answered when the peer's program reads; one that may go without
+	// reading for long should set KeepAlive itself.
 	KeepAlive time.Duration
 
 	// Padding hides the exact size of what is sent.
@@ -93,6 +95,12 @@ type Config struct {
 	// it returns, instead of letting small writes in quick succession
 	// share one record and one system call.
 	NoCoalescing bool
+
+	// BusyPoll, if positive, is how long a Read over TCP or a UNIX socket
+	// keeps asking the kernel before it sleeps. It buys latency with a
+	// processor: use it where there is one to spare. At most a
+	// millisecond; longer is taken as that.
+	BusyPoll time.Duration
 
 	// SocketMode, if not zero, is the permission that Listen gives to a
 	// UNIX socket file.

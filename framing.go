@@ -3,7 +3,6 @@ package securesp
 import (
 	"encoding/binary"
 	"fmt"
-	"math/bits"
 
 	"github.com/securesp/securesp/mechanism"
 )
@@ -40,17 +39,6 @@ func (f frame) appendHeader(dst []byte) []byte {
 	}
 	return binary.AppendUvarint(binary.AppendUvarint(dst, v|2), f.total)
 }
-
-// headerSize returns how many bytes appendHeader appends.
-func (f frame) headerSize() int {
-	n := uvarintSize(uint64(f.size) << 2)
-	if f.hasTotal {
-		n += uvarintSize(f.total)
-	}
-	return n
-}
-
-func uvarintSize(v uint64) int { return (bits.Len64(v|1) + 6) / 7 }
 
 // parseFrame parses the frame header at the start of p, which is not empty, and
 // returns what follows it, which is at least f.size bytes.

@@ -6,7 +6,9 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"syscall"
+	"time"
 )
 
 // rawConn returns the carrier's descriptor if it is a kernel stream that can
@@ -30,12 +32,19 @@ func rawConn(carrier io.Reader) syscall.RawConn {
 // reports false to wait until the descriptor is readable.
 func (r *carrierReader) readNonblocking(fd uintptr) bool {
 	r.grow()
+	var spinUntil time.Time
 	for {
 		n, err := syscall.Read(int(fd), r.store.b[len(r.buf):])
 		switch {
 		case err == syscall.EINTR:
 			continue
-		case err == syscall.EAGAIN && !r.poll:
+		case err == syscall.EAGAIN && r.busyPoll > 0 && spinUntil.IsZero():
+			spinUntil = time.Now().Add(r.busyPoll)
+			continue
+		case err == syscall.EAGAIN && time.Now().Before(spinUntil):
+			runtime.Gosched()
+			continue
+		case err == syscall.EAGAIN:
 			r.shrink()
 			return false
 		case err != nil:

@@ -41,6 +41,7 @@ var errWouldBlock = errors.New("securesp: no whole record at hand")
 
 func (r *receiver) init(c *Conn, session mechanism.Session, leftover []byte) {
 	r.conn, r.session = c, session
+	r.busyPoll = min(c.config.BusyPoll, time.Millisecond)
 	r.carrierReader.init(c.carrier, session.Overhead(), leftover)
 	r.clear.notify = make(chan struct{}, 1)
 }
@@ -385,15 +386,15 @@ type carrierReader struct {
 	raw      syscall.RawConn // nil unless the carrier can be read without blocking
 	overhead int
 
-	store *buffer // holds buf, nil while there is nothing to hold
-	buf   []byte  // received and not yet opened
-	hint  int     // how large a buffer the next read deserves
-	probe [64]byte
+	store    *buffer // holds buf, nil while there is nothing to hold
+	buf      []byte  // received and not yet opened
+	hint     int     // how large a buffer the next read deserves
+	busyPoll time.Duration
+	probe    [64]byte
 
 	readFunc func(fd uintptr) bool // readNonblocking, bound once; n and rerr are its results
 	n        int
 	rerr     error
-	poll     bool // report that nothing is there instead of waiting
 }
 
 func (r *carrierReader) init(carrier io.Reader, overhead int, leftover []byte) {
