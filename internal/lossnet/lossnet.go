@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"time"
 )
@@ -35,10 +36,16 @@ type Net struct {
 	conditions Conditions
 	tap        Tap
 	endpoints  map[netip.AddrPort]*Endpoint
-	paths      map[path]*rand.Rand
+	paths      map[route]*path
 }
 
-type path struct{ from, to netip.AddrPort }
+type route struct{ from, to netip.AddrPort }
+
+// path is one direction between two addresses.
+type path struct {
+	random  *rand.Rand
+	pending []packet // on their way, in the order of arrival
+}
 
 // New returns a network without endpoints.
 func New(seed uint64, c Conditions) *Net {
@@ -46,7 +53,7 @@ func New(seed uint64, c Conditions) *Net {
 		seed:       seed,
 		conditions: c,
 		endpoints:  make(map[netip.AddrPort]*Endpoint),
-		paths:      make(map[path]*rand.Rand),
+		paths:      make(map[route]*path),
 	}
 }
 
@@ -107,8 +114,9 @@ func (n *Net) send(from, to netip.AddrPort, b []byte) {
 		return
 	}
 	c := n.conditions
-	r := n.randomLocked(path{from, to})
+	w := n.pathLocked(route{from, to})
 	// Always four numbers a packet: its fate depends on none before it.
+	r := w.random
 	lost, copied, late, later := r.Float64() < c.Loss, r.Float64() < c.Duplicate, r.Float64() < c.Reorder, r.Float64()
 	if lost || c.MTU > 0 && len(b) > c.MTU {
 		return
@@ -117,40 +125,50 @@ func (n *Net) send(from, to netip.AddrPort, b []byte) {
 	if late {
 		delay += time.Duration(later * float64(c.Delay))
 	}
-	p := packet{from: from, data: append([]byte(nil), b...)}
-	n.deliverLocked(to, p, delay)
+	p := packet{from: from, to: to, data: append([]byte(nil), b...)}
+	n.deliverLocked(w, p, delay)
 	if copied {
-		n.deliverLocked(to, p, delay+c.Delay/2)
+		n.deliverLocked(w, p, delay+c.Delay/2)
 	}
 }
 
-func (n *Net) randomLocked(p path) *rand.Rand {
-	r := n.paths[p]
-	if r == nil {
+func (n *Net) pathLocked(at route) *path {
+	w := n.paths[at]
+	if w == nil {
 		h := fnv.New64a()
-		h.Write([]byte(p.from.String() + ">" + p.to.String()))
-		r = rand.New(rand.NewPCG(n.seed, h.Sum64()))
-		n.paths[p] = r
+		h.Write([]byte(at.from.String() + ">" + at.to.String()))
+		w = &path{random: rand.New(rand.NewPCG(n.seed, h.Sum64()))}
+		n.paths[at] = w
 	}
-	return r
+	return w
 }
 
-func (n *Net) deliverLocked(to netip.AddrPort, p packet, delay time.Duration) {
+func (n *Net) deliverLocked(w *path, p packet, delay time.Duration) {
 	if delay == 0 {
-		n.arriveLocked(to, p)
+		n.arriveLocked(p)
 		return
 	}
+	p.due = time.Now().Add(delay)
+	at := len(w.pending)
+	for at > 0 && w.pending[at-1].due.After(p.due) {
+		at--
+	}
+	w.pending = slices.Insert(w.pending, at, p)
+	// Timers for the same time fire in any order, so each takes the packet
+	// whose turn it is.
 	time.AfterFunc(delay, func() {
 		n.mu.Lock()
 		defer n.mu.Unlock()
-		n.arriveLocked(to, p)
+		next := w.pending[0]
+		w.pending = w.pending[1:]
+		n.arriveLocked(next)
 	})
 }
 
-// arriveLocked puts p into the queue of whoever is at to by now. A full queue
-// drops.
-func (n *Net) arriveLocked(to netip.AddrPort, p packet) {
-	e := n.endpoints[to]
+// arriveLocked puts p into the queue of whoever is at its destination by now.
+// A full queue drops.
+func (n *Net) arriveLocked(p packet) {
+	e := n.endpoints[p.to]
 	if e == nil {
 		return
 	}
@@ -165,8 +183,9 @@ func (n *Net) arriveLocked(to netip.AddrPort, p packet) {
 const queueLength = 4096
 
 type packet struct {
-	from netip.AddrPort
-	data []byte
+	from, to netip.AddrPort
+	data     []byte
+	due      time.Time
 }
 
 // Endpoint is a net.PacketConn on the network.
