@@ -6,7 +6,9 @@ replace github.com/securesp/securesp => ../
 
 require (
 	github.com/libp2p/go-libp2p v0.51.0
+	github.com/quic-go/quic-go v0.65.0
 	github.com/securesp/securesp v0.0.0-00010101000000-000000000000
+	github.com/xtaci/kcp-go/v5 v5.6.24
 	go.nanomsg.org/mangos/v3 v3.4.2
 	golang.org/x/term v0.47.0
 )
@@ -19,6 +21,7 @@ require (
 	github.com/ipfs/go-cid v0.6.2 // indirect
 	github.com/jbenet/go-temp-err-catcher v0.1.0 // indirect
 	github.com/klauspost/cpuid/v2 v2.4.0 // indirect
+	github.com/klauspost/reedsolomon v1.12.0 // indirect
 	github.com/kr/text v0.2.0 // indirect
 	github.com/libp2p/go-buffer-pool v0.1.0 // indirect
 	github.com/minio/sha256-simd v1.0.1 // indirect
@@ -31,8 +34,9 @@ require (
 	github.com/multiformats/go-multihash v0.2.3 // indirect
 	github.com/multiformats/go-multistream v0.6.1 // indirect
 	github.com/multiformats/go-varint v0.1.0 // indirect
-	github.com/quic-go/quic-go v0.65.0 // indirect
+	github.com/pkg/errors v0.9.1 // indirect
 	github.com/spaolacci/murmur3 v1.1.0 // indirect
+	github.com/tjfoc/gmsm v1.4.1 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
 	golang.org/x/exp v0.0.0-20260718201538-764159d718ef // indirect
 	golang.org/x/net v0.62.0 // indirect

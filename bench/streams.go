@@ -108,6 +108,12 @@ func listen(impl, tmp string) (net.Listener, error) {
 	if strings.HasPrefix(impl, "securesp") {
 		return securesp.Listen(network(impl), address, secureConfig(impl, false))
 	}
+	switch impl {
+	case "quic-go":
+		return listenQUIC(address, tlsConfig(impl, "server"))
+	case "kcp-go AES":
+		return listenKCP(address)
+	}
 	l, err := net.Listen(network(impl), address)
 	if err != nil {
 		return nil, err
@@ -126,6 +132,12 @@ func listen(impl, tmp string) (net.Listener, error) {
 func dial(impl, address string) (net.Conn, error) {
 	if strings.HasPrefix(impl, "securesp") {
 		return securesp.Dial(network(impl), address, secureConfig(impl, true))
+	}
+	switch impl {
+	case "quic-go":
+		return dialQUIC(address, tlsClientConfig(impl))
+	case "kcp-go AES":
+		return dialKCP(address)
 	}
 	c, err := net.Dial(network(impl), address)
 	if err != nil {
