@@ -238,6 +238,11 @@ func (m *Member) nextHead() (groupHead, *heldKey, groupID, error) {
 // before, is too far out of order, or is this member's own, ErrAuthentication,
 // ErrMalformed or ErrTooLarge.
 func (m *Member) Open(dst, message, context []byte) (*GroupMessage, error) {
+	return m.open(dst, message, context, nil)
+}
+
+// open is Open with the replay windows of r or, if that is nil, the member's.
+func (m *Member) open(dst, message, context []byte, r *Reader) (*GroupMessage, error) {
 	h, signed, signature, err := parseGroupMessage(message)
 	if err != nil {
 		return nil, err
@@ -246,7 +251,7 @@ func (m *Member) Open(dst, message, context []byte) (*GroupMessage, error) {
 		return nil, ErrTooLarge
 	}
 	now := m.config.Now()
-	k, sender, id, err := m.lookUp(h, now)
+	k, sender, id, err := m.lookUp(h, now, r)
 	if err != nil {
 		return nil, err
 	}
@@ -262,7 +267,7 @@ func (m *Member) Open(dst, message, context []byte) (*GroupMessage, error) {
 	if !ed25519.Verify(sender.sign[:], digest(id, context, signed), signature) {
 		err = ErrAuthentication
 	} else if err = g.parse(opened, len(dst), prefix, k); err == nil {
-		err = m.admit(g, h, k, id, now)
+		err = m.admit(g, h, k, id, now, r)
 	}
 	if err != nil {
 		clear(opened[len(dst):])
@@ -272,7 +277,7 @@ func (m *Member) Open(dst, message, context []byte) (*GroupMessage, error) {
 }
 
 // lookUp finds what opens a message that claims to have the head h.
-func (m *Member) lookUp(h groupHead, now time.Time) (*heldKey, groupSender, groupID, error) {
+func (m *Member) lookUp(h groupHead, now time.Time, r *Reader) (*heldKey, groupSender, groupID, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	k, err := m.epochs.find(h.epoch, now)
@@ -286,7 +291,7 @@ func (m *Member) lookUp(h groupHead, now time.Time) (*heldKey, groupSender, grou
 	if sender == nil {
 		return nil, groupSender{}, groupID{}, ErrNotAuthorized
 	}
-	if !sender.window.Fresh(h.seq) {
+	if !sender.windowLocked(m, h.sender, r).Fresh(h.seq) {
 		return nil, groupSender{}, groupID{}, ErrReplay
 	}
 	return k, sender.groupSender, m.id, nil
@@ -318,7 +323,7 @@ func (g *GroupMessage) parse(opened []byte, start int, prefix []byte, k *heldKey
 }
 
 // admit decides about an authentic message.
-func (m *Member) admit(g *GroupMessage, h groupHead, k *heldKey, id groupID, now time.Time) error {
+func (m *Member) admit(g *GroupMessage, h groupHead, k *heldKey, id groupID, now time.Time, r *Reader) error {
 	if len(g.Body) > m.config.MaxBody {
 		return ErrTooLarge
 	}
@@ -331,7 +336,7 @@ func (m *Member) admit(g *GroupMessage, h groupHead, k *heldKey, id groupID, now
 	if id != m.id || sender == nil {
 		return ErrNotAuthorized // an update came in between
 	}
-	if !sender.window.Accept(h.seq) {
+	if !sender.windowLocked(m, h.sender, r).Accept(h.seq) {
 		return ErrReplay
 	}
 	m.epochs.commit(k, now, m.config.Window)

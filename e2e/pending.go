@@ -28,7 +28,6 @@ type Pending struct {
 	// For formRequest. Once a reply's Noise message was read, its content
 	// key is kept: the rest may have been altered, and come again intact.
 	handshake  *noise.Handshake
-	noiseReply [noiseReplySize]byte
 	contentKey *[keySize]byte
 
 	// For formTicketRequest.
@@ -54,6 +53,14 @@ func (p *Pending) sealResumed(dst, body []byte, t *clientTicket) []byte {
 	p.form, p.time, p.service, p.ticket = formTicketRequest, tail.time, t.service, t
 	dst, p.exchange = sealTicketRequest(dst, t, p.client.random, body, tail)
 	return dst
+}
+
+// Service returns the key of the service that the request is sealed to, which
+// is who seals the reply. It is nil for clear requests.
+func (p *Pending) Service() *keys.ServicePublic {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.service
 }
 
 // Open opens the reply and appends its body to dst, which must not overlap
@@ -157,31 +164,28 @@ func (p *Pending) openReply(dst, message []byte) ([]byte, error) {
 	if err := p.checkReplySize(message, replyAt); err != nil {
 		return nil, err
 	}
-	key, err := p.readNoiseReply([noiseReplySize]byte(message[1:]))
-	if err != nil {
+	if err := p.readNoiseReply(message[1:replyAt]); err != nil {
 		return nil, err
 	}
-	opened, err := openPart(dst, message, replyAt, message[:replyAt], oneTime(key[:]), zeroNonce[:])
+	opened, err := openPart(dst, message, replyAt, message[:replyAt], oneTime(p.contentKey[:]), zeroNonce[:])
 	if err != nil {
 		return nil, err
 	}
 	return p.finish(opened, len(dst))
 }
 
-// readNoiseReply returns the content key of a reply.
-func (p *Pending) readNoiseReply(message [noiseReplySize]byte) (*[keySize]byte, error) {
+// readNoiseReply takes a reply's Noise message. There is one content key: the
+// sealed part says whether it goes with this Noise message.
+func (p *Pending) readNoiseReply(message []byte) error {
 	if p.contentKey != nil {
-		if message != p.noiseReply {
-			return nil, ErrAuthentication
-		}
-		return p.contentKey, nil
+		return nil
 	}
 	var key [keySize]byte
-	if _, err := p.handshake.ReadMessage(key[:0], message[:]); err != nil {
-		return nil, ErrAuthentication
+	if _, err := p.handshake.ReadMessage(key[:0], message); err != nil {
+		return ErrAuthentication
 	}
-	p.noiseReply, p.contentKey, p.handshake = message, &key, nil
-	return &key, nil
+	p.contentKey, p.handshake = &key, nil
+	return nil
 }
 
 func (p *Pending) openTicketReply(dst, message []byte) ([]byte, error) {
