@@ -2,8 +2,10 @@
 //
 // A [Private] key names a program or person; the rest of the world knows it by
 // its [Public] key. A [Shared] key is a secret that two or more sides hold in
-// common. [CurvePrivate] and [CurvePublic] are keys of CURVE (ZeroMQ RFC 26),
-// types of their own so that no key ever serves two protocols.
+// common. [ServicePrivate] and [ServicePublic] are the keys of a service that
+// messages are sealed to end to end. [CurvePrivate] and [CurvePublic] are keys
+// of CURVE (ZeroMQ RFC 26). They are types of their own so that no key ever
+// serves two protocols.
 //
 // As text (SPEC §6) a key is a prefix that says what it is and base64url of
 // the key and a checksum:
@@ -19,7 +21,7 @@
 // Secret types do not print: every verb of package fmt, log/slog and the text
 // and JSON encodings show a note in their place, also where such a key is a
 // field, exported or not, of something else that is printed. Only methods
-// called Reveal, Bytes and ECDH hand the secret out. Do not print what ECDH
+// called Reveal, Bytes, ECDH, Agree and Derive hand secrets out. Do not print what ECDH
 // returns: the type is the standard library's and shows all it holds.
 //
 // All types are immutable and safe for concurrent use.

@@ -11,6 +11,7 @@ import (
 type Private struct {
 	redacted
 	key    func() *ecdh.PrivateKey // always the same object
+	agree  func(peer Public) ([]byte, error)
 	public Public
 }
 
@@ -50,9 +51,11 @@ func ParsePrivate(text string) (*Private, error) {
 
 func newPrivate(key *ecdh.PrivateKey) *Private {
 	public := Public{[Size]byte(key.PublicKey().Bytes())}
+	known := new(agreements)
 	return &Private{
 		redacted: redacted{"[redacted private key of " + public.String() + "]"},
 		key:      func() *ecdh.PrivateKey { return key },
+		agree:    func(peer Public) ([]byte, error) { return known.with(key, peer) },
 		public:   public,
 	}
 }

@@ -22,6 +22,7 @@ type Handshake struct {
 	protocol *protocol
 	role     mechanism.Role
 	s        *ecdh.PrivateKey // own static key
+	identity *keys.Private    // which s is
 	psk      *keys.Shared
 	rand     io.Reader // nil: crypto/rand
 	keyLog   func(label string, secret []byte)
@@ -95,7 +96,7 @@ func (h *Handshake) takeKeys(config mechanism.Config) error {
 		if config.Identity == nil || config.Identity.ECDH() == nil {
 			return lacks("an identity")
 		}
-		h.s = config.Identity.ECDH()
+		h.s, h.identity = config.Identity.ECDH(), config.Identity
 	}
 	if p.known[other] {
 		rs, err := config.Peer.ECDH()
@@ -288,7 +289,7 @@ func (h *Handshake) mixToken(t token) error {
 		return h.mixDH(h.e, h.re)
 	case tokenSS:
 		h.mixedRS = true
-		return h.mixDH(h.s, h.rs)
+		return h.mixStatic()
 	}
 	// es and se name the initiator's key first, so it is in es of the
 	// initiator and in se of the responder that our e meets the peer's s.
@@ -304,6 +305,22 @@ func (h *Handshake) mixDH(own *ecdh.PrivateKey, other *ecdh.PublicKey) error {
 	result, err := dh(own, other)
 	if err != nil {
 		return err
+	}
+	defer clear(result)
+	h.mixKey(result)
+	return nil
+}
+
+// mixStatic is MixKey(DH(s, rs)): the one result that does not differ from
+// handshake to handshake, so the identity keeps it.
+func (h *Handshake) mixStatic() error {
+	peer, err := keys.NewPublic(h.rs.Bytes())
+	if err != nil {
+		return mechanism.ErrAuthentication
+	}
+	result, err := h.identity.Agree(peer)
+	if err != nil {
+		return mechanism.ErrAuthentication
 	}
 	defer clear(result)
 	h.mixKey(result)
@@ -342,7 +359,7 @@ func (h *Handshake) advance() {
 	copy(s.packet[:], must(hkdf.Extract(sha256.New, h.ck(), []byte(packetLabel))))
 	h.secrets = s
 	h.handshakeState = handshakeState{step: h.step, rs: h.rs, proved: h.proved}
-	h.s, h.psk, h.rand = nil, nil, nil
+	h.s, h.identity, h.psk, h.rand = nil, nil, nil, nil
 }
 
 // Peer returns the peer's static key once it is proved: once a message was
