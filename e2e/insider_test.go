@@ -172,7 +172,8 @@ func TestOnce(t *testing.T) {
 	resumed, _ = s.seal(secret)
 	oneWay := must(s.client.SealOneWay(nil, []byte(secret)))
 	c := newCircle(t, 2)
-	group := c.seal(0, e2e.Topic{}, secret)
+	// Large, so that several are at it before the first one is through.
+	group := c.seal(0, e2e.Topic{}, string(make([]byte, 1<<20)))
 	update := must(c.group.Update(c.identities[1].Public()))
 	p := newPair(t, mechanism.IKhfsChaChaPoly)
 	p.establish()
