@@ -38,8 +38,19 @@ func privateKey(name string) *keys.Private {
 	return k
 }
 
-// secureConfig returns the configuration of one side.
+var secureConfigs = map[string]*securesp.Config{}
+
+// secureConfig returns the configuration of one side, made once: loading keys
+// is not part of what is measured.
 func secureConfig(impl string, initiator bool) *securesp.Config {
+	id := fmt.Sprint(impl, initiator)
+	if secureConfigs[id] == nil {
+		secureConfigs[id] = newSecureConfig(impl, initiator)
+	}
+	return secureConfigs[id]
+}
+
+func newSecureConfig(impl string, initiator bool) *securesp.Config {
 	own, other := "server", "client"
 	if initiator {
 		own, other = other, own
