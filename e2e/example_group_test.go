@@ -120,6 +120,26 @@ func ExampleMember_Seal() {
 	// bob: It is me.
 }
 
+// Two parts of a program each want all messages of the group.
+func ExampleMember_NewReader() {
+	sender, receiver := exampleMembers()
+	message, err := sender.Seal(nil, e2e.Topic{}, []byte("to all"), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, part := range []*e2e.Reader{receiver.NewReader(), receiver.NewReader()} {
+		got, err := part.Open(nil, message, nil)
+		if err != nil {
+			log.Fatal(err)
+		}
+		_, again := part.Open(nil, message, nil)
+		fmt.Printf("%s: %v\n", got.Body, again)
+	}
+	// Output:
+	// to all: securesp: replayed message
+	// to all: securesp: replayed message
+}
+
 // exampleMembers returns two members of a group.
 func exampleMembers() (first, second *e2e.Member) {
 	owner, err := keys.Generate()

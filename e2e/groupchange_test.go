@@ -208,7 +208,10 @@ func TestEpochsEnd(t *testing.T) {
 	}
 	updates := c.ratchet()
 	is.Equal(len(updates), 3) // a fresh key, which all need
-	c.deliver(updates)
+	c.deliver(updates, 0)
+	_, err := c.members[1].Open(nil, c.seal(0, e2e.Topic{}, secret), nil)
+	matches(t, err, e2e.ErrUnknownKey) // it does not follow from the one before
+	c.deliver(updates, 1, 2)
 	c.reaches(0, 1, 2)
 
 	e2e.SetEpoch(c.group, 1<<20-1, 4095)
