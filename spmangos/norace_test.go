@@ -1,0 +1,5 @@
+//go:build !race
+
+package spmangos_test
+
+const raceEnabled = false
