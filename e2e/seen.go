@@ -36,7 +36,10 @@ const DefaultSeenCapacity = 1 << 20
 // forgets what expires first, and from then on refuses, with an error that
 // matches ErrExpired, everything that would have expired as early: it never
 // takes a message for new that it cannot vouch for. So a flood by admitted
-// senders narrows the time window, and opens no way for replays.
+// senders narrows the time window, and opens no way for replays. The same goes
+// for a clock that is put back: until it has caught up, messages are refused.
+// For the whole window at a given rate, the capacity must be that rate times
+// twice the window.
 //
 // It keeps 64 bits of a keyed hash for each message, so that it takes a new
 // message for a known one with a probability of capacity / 2^64.
