@@ -231,9 +231,5 @@ func Seal(sock mangos.Socket, config SealConfig) (mangos.Socket, error) {
 	if s.protocol == mangos.ProtoPair {
 		return newPairSocket(sock, s), nil
 	}
-	end, err := s.newEnd(sock)
-	if err != nil {
-		return nil, err
-	}
-	return &sealedSocket{plain: sock, Context: end, inner: sock, sealing: s}, nil
+	return &sealedSocket{plain: sock, Context: s.newEnd(sock), inner: sock, sealing: s}, nil
 }

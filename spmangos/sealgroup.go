@@ -219,11 +219,18 @@ func (p *subPattern) refresh() error {
 func (p *subPattern) subscribeLocked(topics []e2e.Topic) error {
 	var prefixes [][]byte
 	for _, t := range topics {
-		some, err := p.member.Prefixes(t)
-		if err != nil {
-			return err
+		switch t.Mode {
+		case e2e.TopicClear:
+			prefixes = append(prefixes, t.Name)
+		case e2e.TopicHidden:
+			prefixes = append(prefixes, []byte{})
+		default:
+			some, err := p.member.Prefixes(t)
+			if err != nil {
+				return err
+			}
+			prefixes = append(prefixes, some...)
 		}
-		prefixes = append(prefixes, some...)
 	}
 	for _, prefix := range prefixes { // again does no harm
 		if err := p.inner.SetOption(mangos.OptionSubscribe, prefix); err != nil {

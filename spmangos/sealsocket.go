@@ -37,12 +37,7 @@ func (s *sealedSocket) OpenContext() (mangos.Context, error) {
 	if err != nil {
 		return nil, err
 	}
-	end, err := s.sealing.newEnd(inner)
-	if err != nil {
-		inner.Close()
-		return nil, err
-	}
-	return end, nil
+	return s.sealing.newEnd(inner), nil
 }
 
 // sealing is what a sealed socket and its contexts share.
@@ -173,14 +168,14 @@ type sealedEnd struct {
 	deadline time.Duration // OptionRecvDeadline as it was set
 }
 
-func (s *sealing) newEnd(inner mangos.Context) (*sealedEnd, error) {
+func (s *sealing) newEnd(inner mangos.Context) *sealedEnd {
 	e := &sealedEnd{inner: inner, sealing: s, recv: newGate()}
 	// PUSH and PUB, which do not receive, know no such option.
 	if value, err := inner.GetOption(mangos.OptionRecvDeadline); err == nil {
 		e.deadline, _ = value.(time.Duration)
 	}
 	e.pattern = s.newPattern(inner)
-	return e, nil
+	return e
 }
 
 func (e *sealedEnd) Close() error {
