@@ -42,12 +42,15 @@ func (r *handshakeRun) begin() bool {
 func (r *handshakeRun) interrupt(cause error) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.finished {
+		return r.err == nil
+	}
 	r.cancel(cause)
 	if !r.begun {
 		r.begun, r.finished, r.err = true, true, &HandshakeError{Stage: "preface", Err: cause}
 		close(r.done)
 	}
-	return r.finished && r.err == nil
+	return false
 }
 
 // HandshakeContext runs the handshake, if it has not run yet, and returns its
@@ -171,6 +174,7 @@ func (c *Conn) settle(h *handshaker, err error) {
 		c.hs.err = e
 	}
 	c.hs.finished = true
+	c.hs.ctx, c.hs.cancel = nil, nil // an idle connection holds no more than it must
 	c.hs.mu.Unlock()
 	if err != nil {
 		c.carrier.Close()
