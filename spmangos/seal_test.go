@@ -1,0 +1,507 @@
+package spmangos_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/matryer/is"
+	"go.nanomsg.org/mangos/v3"
+	"go.nanomsg.org/mangos/v3/protocol/bus"
+	"go.nanomsg.org/mangos/v3/protocol/pair"
+	"go.nanomsg.org/mangos/v3/protocol/pair1"
+	"go.nanomsg.org/mangos/v3/protocol/pub"
+	"go.nanomsg.org/mangos/v3/protocol/pull"
+	"go.nanomsg.org/mangos/v3/protocol/push"
+	"go.nanomsg.org/mangos/v3/protocol/rep"
+	"go.nanomsg.org/mangos/v3/protocol/req"
+	"go.nanomsg.org/mangos/v3/protocol/respondent"
+	"go.nanomsg.org/mangos/v3/protocol/star"
+	"go.nanomsg.org/mangos/v3/protocol/sub"
+	"go.nanomsg.org/mangos/v3/protocol/surveyor"
+	"go.nanomsg.org/mangos/v3/protocol/xrep"
+	"go.nanomsg.org/mangos/v3/protocol/xreq"
+	_ "go.nanomsg.org/mangos/v3/transport/inproc"
+
+	"github.com/securesp/securesp/e2e"
+	"github.com/securesp/securesp/keys"
+	"github.com/securesp/securesp/spmangos"
+	"github.com/securesp/securesp/trust"
+)
+
+// newSocket opens a socket that is closed with the test.
+func newSocket(t testing.TB, open func() (mangos.Socket, error)) mangos.Socket {
+	is := is.New(t)
+	is.Helper()
+	s, err := open()
+	is.NoErr(err) // open a socket
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// newSealed opens a sealed socket that is closed with the test.
+func newSealed(t testing.TB, open func() (mangos.Socket, error), config spmangos.SealConfig) mangos.Socket {
+	is := is.New(t)
+	is.Helper()
+	s, err := spmangos.Seal(newSocket(t, open), config)
+	is.NoErr(err) // seal a socket
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+var links atomic.Uint32
+
+// link connects two sockets and returns when both can use the connection.
+func link(t testing.TB, listens, dials mangos.Socket) {
+	is := is.New(t)
+	is.Helper()
+	url := fmt.Sprintf("inproc://link-%d", links.Add(1))
+	attached := make(chan struct{}, 2)
+	var before [2]mangos.PipeEventHook
+	for i, s := range []mangos.Socket{listens, dials} {
+		before[i] = s.SetPipeEventHook(func(event mangos.PipeEvent, p mangos.Pipe) {
+			if event == mangos.PipeEventAttached && p.Address() == url {
+				attached <- struct{}{}
+			}
+		})
+	}
+	is.NoErr(listens.Listen(url))
+	is.NoErr(dials.Dial(url))
+	for range 2 {
+		await(t, attached, "no connection")
+	}
+	listens.SetPipeEventHook(before[0])
+	dials.SetPipeEventHook(before[1])
+}
+
+// await receives from c, or fails the test.
+func await[T any](t testing.TB, c <-chan T, otherwise string) (v T) {
+	t.Helper()
+	select {
+	case v = <-c:
+	case <-time.After(patience):
+		t.Fatal(otherwise)
+	}
+	return v
+}
+
+// service is a service key and what goes with it.
+type service struct {
+	t   testing.TB
+	key *keys.ServicePrivate
+}
+
+func newService(t testing.TB) *service {
+	is := is.New(t)
+	is.Helper()
+	key, err := keys.GenerateService()
+	is.NoErr(err) // make a service key
+	return &service{t, key}
+}
+
+// client returns a client of the service's.
+func (s *service) client(who *keys.Private) *e2e.Client {
+	is := is.New(s.t)
+	is.Helper()
+	c, err := e2e.NewClient(e2e.ClientConfig{
+		Identity: who, Services: []*keys.ServicePublic{s.key.Public()}, AllowClear: true, MaxBody: 64 << 10,
+	})
+	is.NoErr(err) // make a client
+	return c
+}
+
+// worker returns a worker of the service's that policy guards.
+func (s *service) worker(policy trust.Policy, change func(*e2e.WorkerConfig)) *e2e.Worker {
+	is := is.New(s.t)
+	is.Helper()
+	config := e2e.WorkerConfig{
+		Keys:      []e2e.ServiceKey{{Key: s.key}},
+		Authorize: spmangos.Authorize(policy),
+		MaxBody:   64 << 10,
+	}
+	if change != nil {
+		change(&config)
+	}
+	w, err := e2e.NewWorker(config)
+	is.NoErr(err) // make a worker
+	return w
+}
+
+func allowClear(c *e2e.WorkerConfig)     { c.AllowClear = true }
+func flagDuplicates(c *e2e.WorkerConfig) { c.Duplicates = e2e.FlagDuplicates }
+
+func setOption(t testing.TB, s mangos.Context, name string, value any) {
+	is := is.New(t)
+	is.Helper()
+	is.NoErr(s.SetOption(name, value)) // set an option
+}
+
+func stats(t testing.TB, s mangos.Socket) spmangos.SealStats {
+	is := is.New(t)
+	is.Helper()
+	value, err := s.GetOption(spmangos.OptionSealStats)
+	is.NoErr(err) // statistics
+	return value.(spmangos.SealStats)
+}
+
+// echo answers requests with their own body, the sender's name in front, until
+// the socket is closed.
+func echo(s mangos.Context) {
+	for {
+		m, err := s.RecvMsg()
+		if err != nil {
+			return
+		}
+		from, _ := spmangos.ProvenanceOf(m)
+		reply := mangos.NewMessage(0)
+		reply.Body = fmt.Appendf(reply.Body, "%v: %s", from.Sender, m.Body)
+		m.Free()
+		if s.SendMsg(reply) != nil {
+			reply.Free()
+		}
+	}
+}
+
+// inBackground runs f until the test is over.
+func inBackground(t testing.TB, f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	t.Cleanup(func() { <-done })
+}
+
+// ask sends a request and returns the reply.
+func ask(s mangos.Context, body string) (string, error) {
+	if err := s.Send([]byte(body)); err != nil {
+		return "", err
+	}
+	reply, err := s.Recv()
+	return string(reply), err
+}
+
+func TestSealRequests(t *testing.T) {
+	is := is.New(t)
+	sv, alice := newService(t), identity(t)
+	server := newSealed(t, rep.NewSocket, spmangos.SealConfig{Worker: sv.worker(trust.Keys(alice.Public()), nil)})
+	client := newSealed(t, req.NewSocket, spmangos.SealConfig{Client: sv.client(alice)})
+	inBackground(t, func() { echo(server) })
+	t.Cleanup(func() { server.Close() })
+	link(t, server, client)
+
+	for _, body := range []string{"", "first", "with a ticket", strings.Repeat("x", 64<<10-200)} {
+		reply, err := ask(client, body)
+		is.NoErr(err) // ask
+		is.Equal(reply, alice.Public().String()+": "+body)
+	}
+
+	// The reply comes with the service's identity.
+	is.NoErr(client.Send([]byte("who are you?")))
+	m, err := client.RecvMsg()
+	is.NoErr(err) // receive
+	sender, ok := spmangos.Sender(m)
+	is.True(ok)
+	is.Equal(sender, sv.key.Public().Identity())
+	m.Free()
+	is.Equal(stats(t, client), spmangos.SealStats{Sealed: 5, Opened: 5})
+	is.Equal(stats(t, server), spmangos.SealStats{Sealed: 5, Opened: 5})
+}
+
+// TestSealContexts has many contexts of one socket ask many contexts of
+// another at the same time.
+func TestSealContexts(t *testing.T) {
+	is := is.New(t)
+	sv, alice := newService(t), identity(t)
+	server := newSealed(t, rep.NewSocket, spmangos.SealConfig{Worker: sv.worker(trust.Keys(alice.Public()), nil)})
+	client := newSealed(t, req.NewSocket, spmangos.SealConfig{Client: sv.client(alice)})
+	t.Cleanup(func() { server.Close() })
+	const n = 8
+	for range n {
+		c, err := server.OpenContext()
+		is.NoErr(err) // open a context of the worker's
+		inBackground(t, func() { echo(c) })
+		t.Cleanup(func() { c.Close() })
+	}
+	link(t, server, client)
+	results := make(chan error)
+	for i := range n {
+		c, err := client.OpenContext()
+		is.NoErr(err) // open a context of the client's
+		go func() {
+			defer c.Close()
+			for j := range 20 {
+				body := fmt.Sprint("question ", i, "/", j)
+				reply, err := ask(c, body)
+				if err == nil && reply != alice.Public().String()+": "+body {
+					err = errors.New("the answer to something else")
+				}
+				if err != nil {
+					results <- err
+					return
+				}
+			}
+			results <- nil
+		}()
+	}
+	for range n {
+		is.NoErr(await(t, results, "a client is stuck"))
+	}
+}
+
+func TestSealPolicies(t *testing.T) {
+	is := is.New(t)
+	sv, alice, mallory := newService(t), identity(t), identity(t)
+	var revoked atomic.Bool
+	policy := trust.Func(func(_ context.Context, peer trust.Peer) error {
+		if peer.Key != alice.Public() || revoked.Load() {
+			return trust.ErrDenied
+		}
+		return nil
+	})
+	server := newSealed(t, rep.NewSocket, spmangos.SealConfig{Worker: sv.worker(policy, nil)})
+	inBackground(t, func() { echo(server) })
+	t.Cleanup(func() { server.Close() })
+	good := newSealed(t, req.NewSocket, spmangos.SealConfig{Client: sv.client(alice)})
+	bad := newSealed(t, req.NewSocket, spmangos.SealConfig{Client: sv.client(mallory)})
+	link(t, server, good)
+	link(t, server, bad)
+
+	_, err := ask(bad, "let me in")
+	is.True(errors.Is(err, e2e.ErrNotAuthorized))
+	for range 2 {
+		_, err = ask(good, "it is me")
+		is.NoErr(err) // ask
+	}
+	revoked.Store(true)
+	_, err = ask(good, "with a ticket")
+	is.True(errors.Is(err, e2e.ErrNotAuthorized)) // tickets are of no help
+	is.Equal(stats(t, server).Dropped, uint64(2))
+}
+
+// TestSealRetry makes the worker ask for a fresh request: its key is replaced,
+// so that both the ticket and the key it was issued under are gone.
+func TestSealRetry(t *testing.T) {
+	is := is.New(t)
+	sv, next, alice := newService(t), newService(t), identity(t)
+	worker := sv.worker(trust.Keys(alice.Public()), nil)
+	server := newSealed(t, rep.NewSocket, spmangos.SealConfig{Worker: worker})
+	inBackground(t, func() { echo(server) })
+	t.Cleanup(func() { server.Close() })
+	c := sv.client(alice)
+	client := newSealed(t, req.NewSocket, spmangos.SealConfig{Client: c})
+	setOption(t, client, mangos.OptionRecvDeadline, patience)
+	link(t, server, client)
+	_, err := ask(client, "a ticket, please")
+	is.NoErr(err) // ask
+
+	is.NoErr(c.SetServices([]*keys.ServicePublic{sv.key.Public(), next.key.Public()}))
+	is.NoErr(worker.SetKeys([]e2e.ServiceKey{{Key: next.key}}))
+	reply, err := ask(client, "after the change")
+	is.NoErr(err) // ask with a ticket that is no good
+	is.Equal(reply, alice.Public().String()+": after the change")
+	is.Equal(stats(t, client).Retried, uint64(1))
+
+	is.NoErr(worker.SetKeys([]e2e.ServiceKey{{Key: newService(t).key}}))
+	_, err = ask(client, "nobody has this key")
+	is.True(errors.Is(err, e2e.ErrUnknownKey)) // once is enough
+	is.True(!errors.Is(err, e2e.ErrRetry))
+	is.Equal(stats(t, client).Retried, uint64(2))
+	d, err := client.GetOption(mangos.OptionRecvDeadline)
+	is.NoErr(err)
+	is.Equal(d, patience) // as it was set
+	best, err := client.GetOption(mangos.OptionBestEffort)
+	is.NoErr(err)
+	is.Equal(best, false) // as it was
+}
+
+// TestSealClear makes sure that clear messages pass only where both ends want
+// that, and are told from sealed ones.
+func TestSealClear(t *testing.T) {
+	is := is.New(t)
+	sv, alice := newService(t), identity(t)
+	strict := newSealed(t, pull.NewSocket, spmangos.SealConfig{Worker: sv.worker(trust.Keys(alice.Public()), nil)})
+	lax := newSealed(t, pull.NewSocket, spmangos.SealConfig{Worker: sv.worker(trust.Keys(alice.Public()), allowClear)})
+	for _, receiver := range []mangos.Socket{strict, lax} {
+		clear := newSealed(t, push.NewSocket, spmangos.SealConfig{Client: sv.client(alice), Clear: true})
+		link(t, receiver, clear)
+		is.NoErr(clear.Send([]byte("clear")))
+		sealed := newSealed(t, push.NewSocket, spmangos.SealConfig{Client: sv.client(alice)})
+		link(t, receiver, sealed)
+		is.NoErr(sealed.Send([]byte("sealed")))
+	}
+	expectFrom(t, strict, "sealed", alice)
+	for range 2 {
+		m, err := lax.RecvMsg()
+		is.NoErr(err) // receive
+		from, ok := spmangos.ProvenanceOf(m)
+		is.True(ok)
+		_, proved := spmangos.Sender(m)
+		is.Equal(from.Clear, string(m.Body) == "clear")
+		is.Equal(proved, string(m.Body) == "sealed")
+		m.Free()
+	}
+
+	server := newSealed(t, rep.NewSocket, spmangos.SealConfig{Worker: sv.worker(trust.Keys(), allowClear)})
+	inBackground(t, func() { echo(server) })
+	t.Cleanup(func() { server.Close() })
+	client := newSealed(t, req.NewSocket, spmangos.SealConfig{Client: sv.client(alice), Clear: true})
+	link(t, server, client)
+	reply, err := ask(client, "anybody may read this")
+	is.NoErr(err) // ask
+	is.Equal(reply, "no key: anybody may read this")
+}
+
+// expectFrom receives a message and compares its body and its sender.
+func expectFrom(t testing.TB, s mangos.Context, body string, sender *keys.Private) spmangos.Provenance {
+	is := is.New(t)
+	is.Helper()
+	m, err := s.RecvMsg()
+	is.NoErr(err) // receive
+	is.Equal(string(m.Body), body)
+	who, ok := spmangos.Sender(m)
+	is.True(ok) // the sender is known
+	is.Equal(who, sender.Public())
+	from, _ := spmangos.ProvenanceOf(m)
+	_, err = m.Pipe.GetOption(mangos.OptionRemoteAddr) // options of the connection are still there
+	is.NoErr(err)
+	m.Free()
+	return from
+}
+
+func TestCannotSeal(t *testing.T) {
+	is := is.New(t)
+	for _, open := range []func() (mangos.Socket, error){xreq.NewSocket, xrep.NewSocket, pair1.NewSocket} {
+		sock := newSocket(t, open)
+		_, err := spmangos.Seal(sock, spmangos.SealConfig{})
+		is.True(errors.Is(err, spmangos.ErrCannotSeal))
+	}
+	for _, open := range []func() (mangos.Socket, error){
+		req.NewSocket, rep.NewSocket, push.NewSocket, pull.NewSocket, pub.NewSocket, sub.NewSocket,
+		bus.NewSocket, star.NewSocket, surveyor.NewSocket, respondent.NewSocket, pair.NewSocket,
+	} {
+		_, err := spmangos.Seal(newSocket(t, open), spmangos.SealConfig{})
+		is.True(errors.Is(err, e2e.ErrConfig)) // the key is missing
+	}
+	sv := newService(t)
+	sealed := newSealed(t, req.NewSocket, spmangos.SealConfig{Client: sv.client(identity(t))})
+	is.Equal(mangos.Device(sealed, newSocket(t, xrep.NewSocket)), mangos.ErrNotRaw) // devices do not open
+}
+
+// TestSealOwnership makes sure that a message that could not be sent is still
+// the caller's, and unchanged.
+func TestSealOwnership(t *testing.T) {
+	is := is.New(t)
+	sv, alice := newService(t), identity(t)
+	for _, open := range []func() (mangos.Socket, error){req.NewSocket, push.NewSocket} {
+		sock := newSealed(t, open, spmangos.SealConfig{Client: sv.client(alice)})
+		setOption(t, sock, mangos.OptionSendDeadline, time.Millisecond)
+		m := mangos.NewMessage(0)
+		m.Body = append(m.Body, "nobody is there"...)
+		is.Equal(sock.SendMsg(m), mangos.ErrSendTimeout)
+		is.Equal(string(m.Body), "nobody is there")
+		m.Body = make([]byte, 64<<10+1)
+		is.True(errors.Is(sock.SendMsg(m), e2e.ErrTooLarge))
+		m.Free()
+		is.Equal(stats(t, sock), spmangos.SealStats{})
+	}
+
+	// A message that others share is sealed all the same, and not touched.
+	server := newSealed(t, pull.NewSocket, spmangos.SealConfig{Worker: sv.worker(trust.Keys(alice.Public()), nil)})
+	client := newSealed(t, push.NewSocket, spmangos.SealConfig{Client: sv.client(alice)})
+	link(t, server, client)
+	m := mangos.NewMessage(0)
+	m.Body = append(m.Body, "shared"...)
+	m.Clone()
+	is.NoErr(client.SendMsg(m))
+	expectFrom(t, server, "shared", alice)
+	is.Equal(string(m.Body), "shared")
+	m.Free()
+}
+
+// TestSealReplyStates makes sure that a REP answers what it gave out and
+// nothing else.
+func TestSealReplyStates(t *testing.T) {
+	is := is.New(t)
+	sv, alice := newService(t), identity(t)
+	server := newSealed(t, rep.NewSocket, spmangos.SealConfig{Worker: sv.worker(trust.Keys(alice.Public()), nil)})
+	client := newSealed(t, req.NewSocket, spmangos.SealConfig{Client: sv.client(alice)})
+	link(t, server, client)
+	is.Equal(server.Send(nil), mangos.ErrProtoState) // nothing was asked
+	is.NoErr(client.Send([]byte("a question")))
+	expectFrom(t, server, "a question", alice)
+	is.True(errors.Is(server.Send(make([]byte, 64<<10+1)), e2e.ErrTooLarge))
+	is.NoErr(server.Send([]byte("shorter")))
+	is.Equal(server.Send([]byte("again")), mangos.ErrProtoState)
+	reply, err := client.Recv()
+	is.NoErr(err) // receive
+	is.Equal(string(reply), "shorter")
+
+	// What was dropped cannot be answered.
+	setOption(t, server, mangos.OptionRecvDeadline, 50*time.Millisecond)
+	stranger := newSocket(t, req.NewSocket)
+	link(t, server, stranger)
+	is.NoErr(stranger.Send([]byte("not sealed")))
+	_, err = server.Recv()
+	is.Equal(err, mangos.ErrRecvTimeout)
+	is.Equal(server.Send([]byte("to whom?")), mangos.ErrProtoState)
+	is.Equal(stats(t, server).Dropped, uint64(1))
+}
+
+// TestSealDeadline keeps a receiver busy with garbage: its deadline is for all
+// of it.
+func TestSealDeadline(t *testing.T) {
+	is := is.New(t)
+	sv, alice := newService(t), identity(t)
+	dropped := make(chan error, 1)
+	server := newSealed(t, pull.NewSocket, spmangos.SealConfig{
+		Worker: sv.worker(trust.Keys(alice.Public()), nil),
+		OnDrop: func(m *mangos.Message, err error) {
+			if string(m.Body) == "garbage" {
+				select {
+				case dropped <- err:
+				default:
+				}
+			}
+		},
+	})
+	noise := newSocket(t, push.NewSocket)
+	link(t, server, noise)
+	inBackground(t, func() {
+		for noise.Send([]byte("garbage")) == nil {
+		}
+	})
+	t.Cleanup(func() { noise.Close() })
+	const deadline = 100 * time.Millisecond
+	setOption(t, server, mangos.OptionRecvDeadline, deadline)
+	results := make(chan error)
+	for range 3 { // several wait at the same time
+		go func() {
+			began := time.Now()
+			_, err := server.Recv()
+			if took := time.Since(began); err == mangos.ErrRecvTimeout && took < deadline {
+				err = fmt.Errorf("gave up after %v", took)
+			}
+			results <- err
+		}()
+	}
+	for range 3 {
+		is.Equal(await(t, results, "the deadline passed unnoticed"), mangos.ErrRecvTimeout)
+	}
+	is.True(errors.Is(await(t, dropped, "nothing was reported"), e2e.ErrMalformed))
+	is.True(stats(t, server).Dropped > 1)
+	d, err := server.GetOption(mangos.OptionRecvDeadline)
+	is.NoErr(err)
+	is.Equal(d, deadline)
+
+	// The honest are heard in all this noise.
+	setOption(t, server, mangos.OptionRecvDeadline, patience)
+	client := newSealed(t, push.NewSocket, spmangos.SealConfig{Client: sv.client(alice)})
+	link(t, server, client)
+	is.NoErr(client.Send([]byte("can you hear me?")))
+	expectFrom(t, server, "can you hear me?", alice)
+}
