@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"html"
 	"math"
+	"slices"
 )
 
 // chart draws the rows as horizontal bars on a logarithmic scale: how many
@@ -14,6 +15,7 @@ func chart(rows []row) []byte {
 		left, width, line = 470, 420, 22
 		decades           = 2.2
 	)
+	rows = slices.DeleteFunc(slices.Clone(rows), func(r row) bool { return r.Difference })
 	var b bytes.Buffer
 	height := line*len(rows) + 60
 	x := func(factor float64) float64 {

@@ -158,6 +158,7 @@ type row struct {
 	PeerMedian           float64
 	Ratio, Min, Max      float64 // the median ratio of the rounds and their spread
 	Hold, Reach          float64
+	Difference           bool // Ratio, Min and Max are ours minus the peer's
 	LowerIsBetter        bool
 	Verdict              string
 }
@@ -175,12 +176,15 @@ func (r *runner) rows(plan []comparison) []row {
 		ratios := make([]float64, n)
 		for i := range n {
 			ratios[i] = ours[i] / peers[i]
+			if c.minus {
+				ratios[i] = ours[i] - peers[i]
+			}
 		}
 		w := row{
 			Workload: c.workload, Ours: c.ours, Peer: c.peer, Unit: workloads[c.workload].unit,
 			OursMedian: median(ours), PeerMedian: median(peers),
 			Ratio: median(ratios), Min: slices.Min(ratios), Max: slices.Max(ratios),
-			Hold: c.hold, Reach: c.reach, LowerIsBetter: lower(c.workload),
+			Hold: c.hold, Reach: c.reach, Difference: c.minus, LowerIsBetter: lower(c.workload),
 		}
 		w.Verdict = w.verdict()
 		rows = append(rows, w)
@@ -222,7 +226,11 @@ func printTable(w io.Writer, rows []row) {
 		if r.LowerIsBetter {
 			sign = "≤"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%.2f\t(%.2f–%.2f)\t%s %.4g\t%s %.4g\t%s\t%.4g / %.4g %s\n",
+		figure := "%.2f"
+		if r.Difference {
+			figure = "+%.0f"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t"+figure+"\t("+figure+"–"+figure+")\t%s %.4g\t%s %.4g\t%s\t%.4g / %.4g %s\n",
 			r.Workload, r.Ours, r.Peer, r.Ratio, r.Min, r.Max, sign, r.Hold, sign, r.Reach, r.Verdict,
 			r.OursMedian, r.PeerMedian, r.Unit)
 	}
