@@ -61,6 +61,9 @@ func (r *receiver) unlock() {
 	if len(r.record) == 0 {
 		r.releaseIfEmpty()
 	}
+	if len(r.kept) == 0 {
+		r.kept = nil // not to hold on to the memory of what was taken
+	}
 	r.mu.Unlock()
 	// Who closes the connection while the lock is held leaves this to us.
 	if r.conn.closeErr() != nil && r.mu.TryLock() {
@@ -116,7 +119,7 @@ func (r *receiver) readMessage(dst []byte) ([]byte, error) {
 	start, limit := len(dst), r.conn.config.maxMessageSize()
 	if len(r.kept) > 0 {
 		dst = append(dst, r.kept...)
-		r.kept = r.kept[:0]
+		r.kept = nil
 	}
 	for {
 		if !r.inside {
@@ -139,7 +142,7 @@ func (r *receiver) readMessage(dst []byte) ([]byte, error) {
 // returns the error to report.
 func (r *receiver) interrupted(got []byte, err error) error {
 	if isTimeout(err) {
-		r.kept = append(r.kept[:0], got...)
+		r.kept = append([]byte(nil), got...)
 		return err
 	}
 	if err == io.EOF && (r.open || len(got) > 0) {
