@@ -78,6 +78,14 @@ func (c *Conn) Inject(p []byte) {
 	c.out.changed.Broadcast()
 }
 
+// Compact gives back the memory of what has been read at c, for those who
+// measure memory.
+func (c *Conn) Compact() {
+	c.in.mu.Lock()
+	defer c.in.mu.Unlock()
+	c.in.buf, c.in.off = append([]byte(nil), c.in.buf[c.in.off:]...), 0
+}
+
 // Sent returns how many bytes Write has accepted so far.
 func (c *Conn) Sent() int64 {
 	c.out.mu.Lock()
