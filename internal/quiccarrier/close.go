@@ -1,6 +1,7 @@
 package quiccarrier
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -69,8 +70,9 @@ func (c *Conn) settle() error {
 	if _, err := c.quic.AcceptUniStream(c.quic.Context()); err == nil {
 		return c.end(codeDone)
 	}
+	<-c.quic.Context().Done()
 	// The peer may just as well have confirmed by closing the connection.
-	switch err := translate(connectionError(c.quic)); {
+	switch err := translate(context.Cause(c.quic.Context())); {
 	case err == io.EOF:
 		return nil
 	case errors.Is(err, net.ErrClosed):

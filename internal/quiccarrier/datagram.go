@@ -1,9 +1,7 @@
 package quiccarrier
 
 import (
-	"context"
 	"errors"
-	"net"
 	"os"
 	"time"
 
@@ -58,12 +56,4 @@ func (c *Conn) datagramFailure(err error) error {
 func (c *Conn) ReceiveDatagram() ([]byte, error) {
 	p, err := c.quic.ReceiveDatagram(c.in.deadline.context())
 	return p, c.failure(err)
-}
-
-// connectionError returns why a connection that has ended did.
-func connectionError(q *quic.Conn) error {
-	if err := context.Cause(q.Context()); err != nil {
-		return err
-	}
-	return net.ErrClosed
 }
