@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/matryer/is"
@@ -44,6 +45,7 @@ func TestBufferWarning(t *testing.T) {
 		is.True(err == errNoSizes) // not Linux: there is nothing to report
 		return
 	}
+	buffersReported = sync.Once{}
 	reportBuffers(conn, nil)
 	is.Equal(out.Len(), 0)
 	reportBuffers(conn, logger)
