@@ -27,6 +27,18 @@ import (
 	"github.com/securesp/securesp/mechanism"
 )
 
+// onEachTransport runs a law on every transport, with one suite: what is on
+// top cannot tell suites apart.
+func onEachTransport(t *testing.T, law func(t *testing.T, a, b *securesp.Conn)) {
+	for _, tr := range transports {
+		t.Run(tr.name, func(t *testing.T) {
+			initiator, responder := configs(t, mechanism.XXAESGCM)
+			a, b := connect(t, tr.name, initiator, responder)
+			law(t, a, b)
+		})
+	}
+}
+
 // TestHTTP runs the standard library's server and client over connections,
 // with keep-alive, a large body each way and several requests at once.
 func TestHTTP(t *testing.T) {
@@ -71,7 +83,7 @@ func TestHTTP(t *testing.T) {
 
 // TestLinesAndValues pipes text lines, JSON and gob values.
 func TestLinesAndValues(t *testing.T) {
-	everywhere(t, func(t *testing.T, a, b *securesp.Conn) {
+	onEachTransport(t, func(t *testing.T, a, b *securesp.Conn) {
 		is := is.New(t)
 		type value struct {
 			N int
@@ -128,7 +140,7 @@ func (Arith) Add(args [2]int, sum *int) error {
 }
 
 func TestRPC(t *testing.T) {
-	everywhere(t, func(t *testing.T, a, b *securesp.Conn) {
+	onEachTransport(t, func(t *testing.T, a, b *securesp.Conn) {
 		is := is.New(t)
 		server := rpc.NewServer()
 		is.NoErr(server.Register(Arith{}))
@@ -209,7 +221,7 @@ func TestOneInTheOther(t *testing.T) {
 // TestIOCopy uses ReadFrom and WriteTo, as io.Copy does: from a file through
 // two connections into another file, with a relay in between.
 func TestIOCopy(t *testing.T) {
-	everywhere(t, func(t *testing.T, a, b *securesp.Conn) {
+	onEachTransport(t, func(t *testing.T, a, b *securesp.Conn) {
 		is := is.New(t)
 		initiator, responder := configs(t, mechanism.XXAESGCM)
 		c, d := connect(t, "unix", initiator, responder)
