@@ -174,3 +174,9 @@ func SealReply(r *Request, content []byte) []byte {
 	front := append([]byte{formTicketReply}, nonce...)
 	return replier.exchange.aead.Seal(front, nonce, content, replier.exchange.replyData(front))
 }
+
+// GroupKeys returns a group's present keys.
+func GroupKeys(g *Group) (key, topicKey [keySize]byte) { return g.state.key, g.state.topicKey }
+
+// NextKey returns the key of the step after that of key.
+func NextKey(key [keySize]byte) [keySize]byte { return (*epochKey)(&key).next() }

@@ -45,11 +45,16 @@ func TestNewcomer(t *testing.T) {
 	c.reaches(0, 1, 2, 3)
 	is.Equal(len(c.group.Members()), 4)
 
-	// A listener becomes a sender: now all must know.
-	updates = c.invite(3, true)
-	is.Equal(len(updates), 4)
+	// A sender joins, or a listener becomes one: now all must know.
+	c.enter(e2e.MemberConfig{})
+	updates = c.invite(4, true)
+	is.Equal(len(updates), 5)
 	c.deliver(updates)
-	c.reaches(3, 0, 1, 2)
+	c.reaches(4, 0, 1, 2, 3)
+	updates = c.invite(3, true)
+	is.Equal(len(updates), 5)
+	c.deliver(updates)
+	c.reaches(3, 0, 1, 2, 4)
 }
 
 // TestRemoved: who is removed can open nothing new, and say nothing that those
@@ -101,6 +106,35 @@ func TestRemoved(t *testing.T) {
 	c.reaches(0, 2, 3)
 }
 
+// TestFreshKeys: what the removed know leads to nothing.
+func TestFreshKeys(t *testing.T) {
+	is := is.New(t)
+	c := newCircle(t, 2)
+	for name, change := range map[string]func() ([]e2e.Update, error){
+		"remove":   func() ([]e2e.Update, error) { return c.group.Remove(c.identities[1].Public()) },
+		"rollover": c.group.Rollover,
+	} {
+		key, topicKey := e2e.GroupKeys(c.group)
+		_, err := change()
+		is.NoErr(err) // begin a new generation
+		fresh, freshTopic := e2e.GroupKeys(c.group)
+		if topicKey == freshTopic {
+			t.Errorf("%s: the topic key stays", name)
+		}
+		for step := range 4096 {
+			if key == fresh {
+				t.Errorf("%s: the key follows from the one before, in %d steps", name, step)
+			}
+			key = e2e.NextKey(key)
+		}
+	}
+	key, topicKey := e2e.GroupKeys(c.group)
+	c.ratchet()
+	next, nextTopic := e2e.GroupKeys(c.group)
+	is.Equal(next, e2e.NextKey(key)) // a step does follow
+	is.Equal(nextTopic, topicKey)
+}
+
 // TestUpdates: only the owner's, only for me, only newer ones, only of my group.
 func TestUpdates(t *testing.T) {
 	is := is.New(t)
@@ -136,6 +170,12 @@ func TestUpdates(t *testing.T) {
 		matches(t, c.members[1].Update(updates[0].Message), want)
 	}
 	c.reaches(0, 1) // all is as it was
+
+	// An update makes nobody forget what was opened.
+	message := c.seal(0, e2e.Topic{}, secret)
+	opened(t, c.opener(1), message)
+	is.NoErr(c.members[1].Update(update()))
+	refused(t, c.opener(1), message, "replay after an update")
 }
 
 // TestOwnerRestarts: an owner that begins anew, with the same name, replaces
