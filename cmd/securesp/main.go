@@ -33,9 +33,17 @@ type stdio struct {
 }
 
 // isTerminal reports whether stream is a terminal. Only files can be.
-func isTerminal(stream any) bool {
+func isTerminal(stream any) (is bool) {
 	f, ok := stream.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
+	if !ok {
+		return false
+	}
+	raw, err := f.SyscallConn() // Fd would change how the file is read
+	if err != nil {
+		return false
+	}
+	err = raw.Control(func(fd uintptr) { is = term.IsTerminal(int(fd)) })
+	return is && err == nil
 }
 
 // logger returns a logger to standard error.
@@ -56,6 +64,7 @@ func commands() []command {
 		{"pub", pubUsage, pub},
 		{"cat", catUsage, cat},
 		{"tunnel", tunnelUsage, tunnel},
+		{"device", deviceUsage, device},
 		{"probe", probeUsage, probe},
 		{"demo", demoUsage, demo},
 	}

@@ -18,6 +18,7 @@ Usage:
   securesp cat listen|dial ADDRESS        join standard input and output, or a
                                           command, to a sealed connection
   securesp tunnel listen|dial FROM TO     carry plain connections over sealed ones
+  securesp device PATTERN SIDE SIDE       carry messages of nanomsg, nng and mangos
   securesp probe ADDRESS                  connect, and explain what happens
   securesp demo [FILE]                    see it all work on this machine
   securesp help COMMAND                   everything about one command
@@ -114,6 +115,34 @@ Examples, for a database at the remote machine and its clients here:
   securesp tunnel dial -i me.key --peer spk1:… 127.0.0.1:5432 db.example:7000
 `
 
+const deviceUsage = `Usage: securesp device [flags] PATTERN listen|dial FRONT listen|dial BACK
+
+Forwards messages of programs that speak the Scalability Protocols (nanomsg,
+nng, mangos), message by message, so that programs that know nothing of
+security talk through sealed connections. One such device stands at each end,
+or one alone where the other program speaks securesp itself.
+
+FRONT is the side of those who begin, BACK is the other:
+  reqrep        REQ sockets         REP sockets
+  pubsub        PUB                 SUB
+  pipeline      PUSH                PULL
+  survey        SURVEYOR            RESPONDENT
+  pair, bus, star                   it does not matter
+Addresses are tcp://HOST:PORT and ipc://PATH for plain programs, and
+securesp+tcp://, securesp+ipc:// and securesp+udp:// for sealed connections.
+Each side listens or dials, whichever its programs do not.
+
+Whoever reaches a plain side acts with our key. So let it listen on localhost
+or on a UNIX socket, which gets mode 600 unless --mode says otherwise. Messages
+that are on their way when a connection breaks may be lost.
+
+  --max-size N      largest message in bytes, 0 for any (default 1048576)
+` + commonUsage + `
+Examples, for a REP program at the remote machine and its REQ clients here:
+  securesp device -i db.key --trust db.trust reqrep listen securesp+tcp://:7000 dial tcp://127.0.0.1:5555
+  securesp device -i me.key --peer spk1:… reqrep listen ipc:///run/db.ipc dial securesp+tcp://db.example:7000
+`
+
 const probeUsage = `Usage: securesp probe [flags] ADDRESS
 
 Connects, says what it found, and disconnects. The exit code says the same.
@@ -168,6 +197,7 @@ How:
 const (
 	secretInArguments = "this is a secret where a file or a public key belongs. Arguments are visible to all users " +
 		"of this machine: make a new key, and pass the name of its file"
+	exposedText     = "the plain side is open to other machines: whoever reaches it acts with our key"
 	identityMissing = "who are we? Pass --identity FILE (\"securesp keygen FILE\" makes one) or --psk-file FILE"
 	trustMissing    = "whom do we trust? Pass --peer spk1:…, --trust FILE, --first-use FILE or, for everybody, --anyone"
 	trustTwice      = "pass only one of --peer, --trust, --first-use and --anyone"

@@ -157,7 +157,7 @@ func (t *tunneler) logListening(l net.Listener) {
 // warnIfExposed warns of a plain side that other machines can reach.
 func (t *tunneler) warnIfExposed(a net.Addr) {
 	if tcp, ok := a.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
-		t.log.Warn("the plain side is open to other machines: whoever reaches it acts with our key", "address", a.String())
+		t.log.Warn(exposedText, "address", a.String())
 	}
 }
 

@@ -57,7 +57,7 @@ var foreign = []struct{ prefix, dirs, reason string }{
 	{"golang.org/x/sys/cpu", ". cmd/securesp", "whether AES is fast here"},
 	{"golang.org/x/sys/", "trust keys internal/safefile internal/quiccarrier cmd/securesp", "system calls of one system"},
 	{"github.com/quic-go/quic-go", "internal/quiccarrier", "UDP"},
-	{"go.nanomsg.org/mangos/v3", "spmangos examples/*", "the library that spmangos is a transport for"},
+	{"go.nanomsg.org/mangos/v3", "spmangos cmd/securesp examples/*", "the library that spmangos is a transport for"},
 	{"github.com/schollz/progressbar/v3", "cmd/securesp", "progress of long transfers"},
 	{"golang.org/x/term", "cmd/securesp", "whether somebody is watching"},
 	{"github.com/matryer/is", "mechanism/mechtest", "tests"},
