@@ -56,22 +56,28 @@ func newMiddleman(t *testing.T, server string) *middleman {
 		passed:   make(chan [2]int64, 1),
 	}
 	done := make(chan struct{})
-	go func() { defer close(done); m.relay() }()
+	go func() { defer close(done); m.relay(t.Context()) }()
 	t.Cleanup(func() { l.Close(); <-done })
 	return m
 }
 
-// relay serves one connection.
-func (m *middleman) relay() {
-	near, err := m.listener.Accept(context.Background())
+// relay serves one connection, until ctx ends.
+func (m *middleman) relay(ctx context.Context) {
+	near, err := m.listener.Accept(ctx)
 	if err != nil {
 		return
 	}
-	far, err := quic.DialAddr(context.Background(), m.server, m.client, nil)
+	defer near.CloseWithError(0, "")
+	far, err := quic.DialAddr(ctx, m.server, m.client, nil)
 	if err != nil {
 		return
 	}
-	a, err := near.AcceptStream(context.Background())
+	defer far.CloseWithError(0, "")
+	defer context.AfterFunc(ctx, func() {
+		near.CloseWithError(0, "")
+		far.CloseWithError(0, "")
+	})()
+	a, err := near.AcceptStream(ctx)
 	if err != nil {
 		return
 	}
@@ -88,8 +94,6 @@ func (m *middleman) relay() {
 	there, _ := io.Copy(b, a)
 	b.Close()
 	m.passed <- [2]int64{there, <-back}
-	near.CloseWithError(0, "")
-	far.CloseWithError(0, "")
 }
 
 // Nobody checks certificates, so anybody can stand in between as far as QUIC
@@ -168,7 +172,7 @@ func TestLocalhost(t *testing.T) {
 	is.True(errors.As(err, &address))
 }
 
-func configs(t *testing.T, suite mechanism.Suite) (initiator, responder *securesp.Config) {
+func configs(t testing.TB, suite mechanism.Suite) (initiator, responder *securesp.Config) {
 	t.Helper()
 	side := func() *securesp.Config {
 		identity, err := keys.Generate()
