@@ -39,7 +39,7 @@ func run() error {
 	quick := flag.Bool("quick", false, "less work, the guarded comparisons only, and a verdict")
 	rounds := flag.Int("rounds", 5, "how often each case runs")
 	only := flag.String("only", "", "regular expression: only these workloads")
-	out := flag.String("out", "", "directory for results.json and chart.svg")
+	out := flag.String("out", "", "directory for results.json, table.md and chart.svg")
 	flag.Parse()
 
 	filter, err := regexp.Compile(*only)
@@ -70,7 +70,7 @@ func run() error {
 	return nil
 }
 
-// writeResults writes the rows as JSON and as a chart.
+// writeResults writes the rows as JSON, as Markdown and as a chart.
 func writeResults(dir string, rows []row) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -85,6 +85,9 @@ func writeResults(dir string, rows []row) error {
 		return err
 	}
 	if err := os.WriteFile(filepath.Join(dir, "results.json"), append(text, '\n'), 0o644); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "table.md"), markdown(rows), 0o644); err != nil {
 		return err
 	}
 	return os.WriteFile(filepath.Join(dir, "chart.svg"), chart(rows), 0o644)

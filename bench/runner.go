@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -226,14 +227,34 @@ func printTable(w io.Writer, rows []row) {
 		if r.LowerIsBetter {
 			sign = "≤"
 		}
-		figure := "%.2f"
-		if r.Difference {
-			figure = "+%.0f"
-		}
+		figure := r.figure()
 		fmt.Fprintf(t, "%s\t%s\t%s\t"+figure+"\t("+figure+"–"+figure+")\t%s %.4g\t%s %.4g\t%s\t%.4g / %.4g %s\n",
 			r.Workload, r.Ours, r.Peer, r.Ratio, r.Min, r.Max, sign, r.Hold, sign, r.Reach, r.Verdict,
 			r.OursMedian, r.PeerMedian, r.Unit)
 	}
+}
+
+// figure is the verb that prints the row's ratio or difference.
+func (w row) figure() string {
+	if w.Difference {
+		return "+%.0f"
+	}
+	return "%.2f"
+}
+
+// markdown returns the rows as a table.
+func markdown(rows []row) []byte {
+	var b bytes.Buffer
+	b.WriteString("| workload | ours | against | ratio (min–max) | hold | reach | |\n|---|---|---|---|---|---|---|\n")
+	for _, r := range rows {
+		sign, f := "≥", r.figure()
+		if r.LowerIsBetter {
+			sign = "≤"
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | "+f+" ("+f+"–"+f+") | %s %.4g | %s %.4g | %s |\n",
+			r.Workload, r.Ours, r.Peer, r.Ratio, r.Min, r.Max, sign, r.Hold, sign, r.Reach, r.Verdict)
+	}
+	return b.Bytes()
 }
 
 // noiseMargin is how far below its bound a ratio of the quick run may fall
