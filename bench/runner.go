@@ -259,7 +259,7 @@ func markdown(rows []row) []byte {
 
 // noiseMargin is how far below its bound a ratio of the quick run may fall
 // before it counts: these runs are short and machines are shared.
-const noiseMargin = .75
+const noiseMargin = .6
 
 // guard fails if a ratio is clearly below its bound, after another try.
 func (r *runner) guard(plan []comparison, rows []row) error {
