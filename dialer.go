@@ -12,7 +12,7 @@ import (
 // returns once the peer has accepted us. For the addresses see net.Dial.
 //
 // If nobody listens the error is net.Dial's, which over UDP is a timeout after
-// five seconds; if the peer is not who we expect, refuses us or speaks
+// ten seconds; if the peer is not who we expect, refuses us or speaks
 // something else, it is a *HandshakeError.
 func Dial(network, address string, config *Config) (*Conn, error) {
 	d := Dialer{Config: config}

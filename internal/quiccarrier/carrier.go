@@ -40,6 +40,12 @@ const (
 	keepAlivePeriod = 10 * time.Second
 	idleTimeout     = 30 * time.Second
 
+	// dialTimeout is how long a dial goes on without any answer;
+	// halfOpenTimeout how long a listener remembers a peer that is silent
+	// amid QUIC's handshake.
+	dialTimeout     = 10 * time.Second
+	halfOpenTimeout = 5 * time.Second
+
 	// closeLinger bounds how long Close waits for the peer to confirm that
 	// it has everything; youngLinger does before Established.
 	closeLinger = 5 * time.Second
@@ -297,6 +303,7 @@ func (c *Conn) SetWriteDeadline(t time.Time) error { return c.out.deadline.set(t
 // path MTU discovery are QUIC's defaults.
 func quicConfig(server bool) *quic.Config {
 	c := &quic.Config{
+		HandshakeIdleTimeout:           dialTimeout,
 		Versions:                       []quic.Version{quic.Version1},
 		MaxIdleTimeout:                 idleTimeout,
 		KeepAlivePeriod:                keepAlivePeriod,
@@ -309,6 +316,7 @@ func quicConfig(server bool) *quic.Config {
 	}
 	if server {
 		c.MaxIncomingStreams = 1
+		c.HandshakeIdleTimeout = halfOpenTimeout
 	}
 	return c
 }

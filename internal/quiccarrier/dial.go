@@ -13,7 +13,7 @@ import (
 // one after the other, each a while after the one before (RFC 8305).
 //
 // UDP has no reliable refusal: where nobody listens Dial returns a timeout,
-// after five seconds or when ctx ends.
+// after ten seconds or when ctx ends.
 func Dial(ctx context.Context, d *net.Dialer, network, address string, o Options) (*Conn, error) {
 	addrs, err := resolve(ctx, d, network, address)
 	if err != nil {
