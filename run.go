@@ -46,10 +46,6 @@ func (r *handshakeRun) interrupt(cause error) bool {
 		return r.err == nil
 	}
 	r.cancel(cause)
-	if !r.begun {
-		r.begun, r.finished, r.err = true, true, &HandshakeError{Stage: "preface", Err: cause}
-		close(r.done)
-	}
 	return false
 }
 
@@ -93,9 +89,12 @@ func (c *Conn) runHandshake() {
 			c.carrier.Close()
 		}
 	})
-	h := handshaker{conn: c, config: c.config, ctx: ctx, in: prefaceReader{carrier: c.carrier}}
+	h := handshaker{conn: c, config: c.config, ctx: ctx, in: prefaceReader{carrier: c.carrier}, stage: "preface"}
 	start := time.Now()
-	err := h.run()
+	err := context.Cause(ctx) // it may have been interrupted before it began
+	if err == nil {
+		err = h.run()
+	}
 	if !stop() {
 		err = context.Cause(ctx)
 	}
