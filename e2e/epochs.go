@@ -89,9 +89,7 @@ func (e *epochs) commit(k *heldKey, now time.Time, grace time.Duration) {
 // advance makes the key of an update the current one, if it is newer.
 func (e *epochs) advance(at epoch, key epochKey, topicKey [keySize]byte, now time.Time, grace time.Duration) {
 	e.expire(now)
-	if current := e.current(); current == nil || at > current.epoch {
-		e.commit(newHeldKey(at, key, topicKey), now, grace)
-	}
+	e.commit(newHeldKey(at, key, topicKey), now, grace)
 }
 
 // expire forgets the keys whose time is over.
