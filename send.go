@@ -271,9 +271,8 @@ func (s *sender) flush() {
 			err = s.flushOut()
 		}
 		s.mu.Lock()
-		// A user's deadline that was still on the carrier is not ours.
-		if isTimeout(err) && (s.lingerUntil.IsZero() || time.Now().Before(s.lingerUntil)) {
-			err = nil
+		if isTimeout(err) && s.lingerUntil.IsZero() {
+			err = fmt.Errorf("securesp: the carrier gave up: %w", err) // there was no deadline
 		}
 		if err != nil {
 			s.failLocked(err)
@@ -338,7 +337,7 @@ func (s *sender) waitLocked() {
 		} else {
 			s.timer.Reset(d)
 		}
-		defer s.timer.Stop()
+		// It is not stopped: others may be waiting for it as well.
 	}
 	s.cond.Wait()
 }
