@@ -33,7 +33,8 @@ type receiver struct {
 	err             error  // final
 	gone            bool   // closed, and the session may be erased
 
-	waiting atomic.Int64 // since when a Read has been waiting, 0 if none
+	silence int64        // how long Reads have waited, in all, since the last record
+	waiting atomic.Int64 // when the Read that waits began, less silence; 0 if none waits
 	clear   clearQueue   // has a lock of its own
 }
 
@@ -250,11 +251,14 @@ func (r *receiver) step(block bool) error {
 
 // wait waits for bytes from the carrier.
 func (r *receiver) wait() error {
-	r.waiting.Store(int64(time.Since(epoch)))
+	since := int64(time.Since(epoch)) - r.silence
+	r.waiting.Store(since)
 	n, err := r.fill()
 	r.waiting.Store(0)
+	now := int64(time.Since(epoch))
+	r.silence = now - since
 	r.conn.stats.wireReceived.Add(uint64(n))
-	r.conn.lastReceived.Store(int64(time.Since(epoch)))
+	r.conn.lastReceived.Store(now)
 	if err == nil {
 		return nil
 	}
@@ -285,6 +289,7 @@ func (r *receiver) handle(record []byte) error {
 	if err != nil {
 		return r.fail(err, CloseProtocolError)
 	}
+	r.silence = 0 // bytes that do not authenticate prove nobody alive
 	r.conn.stats.recordsReceived.Add(1)
 	switch t {
 	case mechanism.Data:
@@ -418,7 +423,7 @@ func (r *carrierReader) nextRecord() ([]byte, error) {
 	if err != nil || size == 0 || size > len(r.buf) {
 		return nil, err
 	}
-	record := r.buf[:size:size]
+	record := r.buf[:size] // not capped: writeTo moves what follows down into it
 	r.buf = r.buf[size:]
 	return record, nil
 }

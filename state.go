@@ -99,8 +99,7 @@ func (c *Conn) checkAlive(interval time.Duration) {
 	now := int64(time.Since(epoch))
 	// Silence counts only while somebody listens: what nobody reads may
 	// well be waiting in the carrier.
-	since := max(c.receiver.waiting.Load(), c.lastReceived.Load())
-	if c.receiver.waiting.Load() != 0 && now-since > 3*int64(interval) {
+	if since := c.receiver.waiting.Load(); since != 0 && now-since > 3*int64(interval) {
 		c.abandon(CloseGoingAway, ErrPeerSilent)
 		return
 	}
