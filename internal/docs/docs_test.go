@@ -10,6 +10,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -190,4 +191,31 @@ func TestHelloExample(t *testing.T) {
 	is.Equal(fmt.Sprintf("%x", got), fmt.Sprintf("%x", want)) // as shown
 	is.NoErr(far.Close())
 	is.True(<-failed != nil)
+}
+
+// TestInstalled checks that .ci/run installs every Debian package that a test
+// asks for when it is missing. (Node and npm it expects to be there.)
+func TestInstalled(t *testing.T) {
+	is := is.New(t)
+	list := regexp.MustCompile(`(?m)^DEBIAN=\(([^)]*)\)`).FindStringSubmatch(read(t, ".ci/run"))
+	is.Equal(len(list), 2) // the list was found
+	installed := append(strings.Fields(list[1]), "nodejs", "npm")
+	asked := 0
+	for _, pattern := range []string{"interop/*_test.go", "interop/*/*_test.go", "spmangos/*_test.go", "cmd/*/*_test.go"} {
+		files, err := filepath.Glob(filepath.Join(root, pattern))
+		is.NoErr(err)
+		for _, file := range files {
+			content, err := os.ReadFile(file)
+			is.NoErr(err) // read a test
+			for _, m := range regexp.MustCompile(`apt-get install ((?:[a-z0-9.+-]+ ?)+)`).FindAllStringSubmatch(string(content), -1) {
+				for _, name := range strings.Fields(m[1]) {
+					asked++
+					if !slices.Contains(installed, name) {
+						t.Errorf("%s asks for %s, which .ci/run does not install", filepath.Base(file), name)
+					}
+				}
+			}
+		}
+	}
+	is.True(asked > 2) // requests were found
 }
