@@ -35,6 +35,7 @@ type workload struct {
 	client  func(task) (float64, error)
 	mangos  string // pattern, for mangos' own sockets
 	senders int
+	path    path // between the two processes, for UDP
 }
 
 var workloads = map[string]workload{
@@ -48,6 +49,8 @@ var workloads = map[string]workload{
 	"ping-pong 64 B":           {unit: "µs", size: 64, count: 30_000, server: echo, client: pingPong},
 	"handshake":                {unit: "µs", count: 1_000, server: greet, client: handshakes},
 	"idle heap":                {unit: "bytes", count: 5_000, server: echo, client: idle},
+	"bulk, 1 % loss, 20 ms":    {unit: "MB/s", size: 64 << 10, count: 128, server: drain, client: sendBulk, path: path{.01, 10 * time.Millisecond}},
+	"bulk, 5 % loss, 20 ms":    {unit: "MB/s", size: 64 << 10, count: 48, server: drain, client: sendBulk, path: path{.05, 10 * time.Millisecond}},
 	"mangos PUSH/PULL 64 B":    {unit: "msg/s", size: 64, count: 1_000_000, mangos: "push"},
 	"mangos PUSH/PULL 1 KiB":   {unit: "msg/s", size: 1 << 10, count: 500_000, mangos: "push"},
 	"mangos PAIR 64 B":         {unit: "msg/s", size: 64, count: 1_000_000, mangos: "pair"},
@@ -70,8 +73,11 @@ func child(args []string) error {
 	}
 	t := task{workload: w, size: w.size, count: max(w.count/divide, 1), impl: args[2], tmp: args[4], address: args[5]}
 	t.count = t.adjusted()
-	if args[0] == "server" {
+	switch args[0] {
+	case "server":
 		return t.serve()
+	case "relay":
+		return relay(t.address, w.path)
 	}
 	v, err := t.measure()
 	if err != nil {

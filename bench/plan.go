@@ -66,6 +66,8 @@ var comparisons = []comparison{
 	{workload: "idle heap", ours: "securesp udp AES", peer: "quic-go", minus: true, hold: 6144, reach: 4096},
 	{workload: "bulk 1 MiB", ours: "securesp udp AES", peer: "quic-go", hold: .88, reach: .97},
 	{workload: "bulk 1 MiB", ours: "securesp udp AES", peer: "kcp-go AES", hold: 1.4, reach: 1.8},
+	{workload: "bulk, 1 % loss, 20 ms", ours: "securesp udp AES", peer: "quic-go", hold: .9, reach: 1},
+	{workload: "bulk, 5 % loss, 20 ms", ours: "securesp udp AES", peer: "quic-go", hold: .9, reach: 1},
 	{workload: "ping-pong 64 B", ours: "securesp udp AES", peer: "quic-go", hold: 1.15, reach: 1.05},
 	{workload: "handshake", ours: "securesp udp AES", peer: "quic-go", hold: 1.8, reach: 1.4},
 	{workload: "mangos PUSH/PULL 64 B", ours: "mangos securesp+tcp", peer: "mangos tcp", hold: 4, reach: 5},

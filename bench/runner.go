@@ -135,6 +135,17 @@ func (r *runner) runCase(id caseID) (float64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("the receiver did not start: %w", err)
 	}
+	if workloads[id.Workload].path != (path{}) {
+		between, out, err := start("relay", strings.TrimSpace(address))
+		if err != nil {
+			return 0, err
+		}
+		defer between.Wait()
+		defer between.Process.Kill()
+		if address, err = out.ReadString('\n'); err != nil {
+			return 0, fmt.Errorf("the relay did not start: %w", err)
+		}
+	}
 	client, clientOut, err := start("client", strings.TrimSpace(address))
 	if err != nil {
 		return 0, err
