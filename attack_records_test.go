@@ -53,7 +53,12 @@ func eachRecord(t testing.TB, suite mechanism.Suite) (initiator, responder *secu
 }
 
 // secureSuites is the table of suites without NULL, which resists nothing.
+// With the race detector, which makes handshakes slow, it is those whose
+// sessions differ.
 func secureSuites() (names []string, s []mechanism.Suite) {
+	if raceEnabled {
+		return []string{"AESGCM", "ChaChaPoly", "CURVE"}, []mechanism.Suite{mechanism.NKAESGCM, mechanism.NKChaChaPoly, mechanism.Curve}
+	}
 	for _, row := range suites {
 		if row.suite != mechanism.Null {
 			names, s = append(names, row.name), append(s, row.suite)
@@ -340,8 +345,8 @@ func TestNoPlaintextTwiceAlike(t *testing.T) {
 // time, and never a byte of data.
 func TestGarbage(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	initiator, responder := eachRecord(t, mechanism.XXhfsChaChaPoly)
-	for range 200 {
+	initiator, responder := eachRecord(t, mechanism.NKChaChaPoly)
+	for range 100 {
 		w := wire(t, initiator, responder)
 		p := make([]byte, 3+r.IntN(200))
 		for i := range p {

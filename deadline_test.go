@@ -148,7 +148,7 @@ func TestStreamSurvivesTimeouts(t *testing.T) {
 				initiator, responder := configs(t, mechanism.XXAESGCM)
 				initiator.NoCoalescing = off
 				a, b := connect(t, transport, initiator, responder)
-				want := noiseBytes(9, 6<<20)
+				want := noiseBytes(9, 4<<20)
 				written := make(chan error, 1)
 				timeouts := make(chan int, 1)
 				go func() {

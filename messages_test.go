@@ -29,12 +29,12 @@ func noiseBytes(seed uint64, n int) []byte {
 // headers, records, batches, the two ways of sending.
 func boundarySizes() []int {
 	sizes := []int{0, 1, 2, 31, 32, 63, 64, 65, 1000}
-	for _, at := range []int{4 << 10, mechanism.MaxPlaintext, 2 * mechanism.MaxPlaintext, 3 * mechanism.MaxPlaintext, 36 << 10, 256 << 10, 512 << 10} {
-		for d := -16; d <= 2; d++ {
+	for _, at := range []int{4 << 10, mechanism.MaxPlaintext, 2 * mechanism.MaxPlaintext, 36 << 10} {
+		for _, d := range []int{-16, -13, -12, -4, -3, -2, -1, 0, 1} {
 			sizes = append(sizes, at+d)
 		}
 	}
-	return append(sizes, 1<<20+1, 0, 0)
+	return append(sizes, 256<<10-1, 256<<10, 512<<10+1, 0, 0)
 }
 
 // split cuts p into parts, some of them empty.

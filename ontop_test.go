@@ -225,7 +225,7 @@ func TestIOCopy(t *testing.T) {
 		is := is.New(t)
 		initiator, responder := configs(t, mechanism.XXAESGCM)
 		c, d := connect(t, "unix", initiator, responder)
-		want := noiseBytes(1, 3<<20+5)
+		want := noiseBytes(1, 1<<20+5)
 		path := filepath.Join(t.TempDir(), "f")
 		is.NoErr(os.WriteFile(path, want, 0o600))
 		source, err := os.Open(path)
