@@ -115,7 +115,7 @@ var timedTransports = []string{"tcp", "unix", "pipe"}
 // past, until f has succeeded or failed for another reason than a timeout.
 func impatient(r *rand.Rand, set func(time.Time) error, f func() (done bool, err error)) (timeouts int, err error) {
 	for {
-		d := time.Duration(r.IntN(200)) * time.Microsecond
+		d := time.Duration(r.IntN(200)-40) * time.Microsecond
 		if timeouts%50 == 49 {
 			d = 50 * time.Millisecond // progress, however slow the machine
 		}
@@ -190,7 +190,7 @@ func TestStreamSurvivesTimeouts(t *testing.T) {
 				is.Equal(err, io.EOF)
 				is.NoErr(<-written)
 				is.True(bytes.Equal(got, want)) // nothing lost, nothing repeated
-				is.True(n > 0 || <-timeouts > 0)
+				is.True(n+<-timeouts > 0)       // a fifth of the Writes' deadlines were past
 			})
 		}
 	}

@@ -3,6 +3,7 @@ package securesp_test
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -73,12 +74,15 @@ func TestDialerContext(t *testing.T) {
 	defer l.Close()
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
+		defer cancel()
 		c, err := l.Accept()
-		if err == nil {
-			defer c.Close()
-			c.Read(make([]byte, 1)) // HELLO is there: the handshake is under way
+		if err != nil {
+			return
 		}
+		defer c.Close()
+		c.Read(make([]byte, 1)) // HELLO is there: the handshake is under way
 		cancel()
+		io.Copy(io.Discard, c) // it is the dialer that hangs up
 	}()
 	d := securesp.Dialer{Config: initiator}
 	c, err := d.DialContext(ctx, "tcp", l.Addr().String())

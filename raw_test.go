@@ -20,7 +20,6 @@ type rawPeer struct {
 	t       testing.TB
 	wire    *testnet.Conn
 	session mechanism.Session
-	read    []byte // what the responder has sent, not yet taken
 }
 
 // rawReady is the READY body of a peer that accepts messages of any size.

@@ -303,7 +303,7 @@ func TestWriteTimeoutIsExact(t *testing.T) {
 		client.SetWriteDeadline(time.Now().Add(time.Second))
 		n, err := client.Write(sent)
 		is.True(errors.Is(err, os.ErrDeadlineExceeded)) // the window is full
-		is.True(n > 0 && n < initialWindow+2000) // what one can make us hold who has proved nothing
+		is.True(n > 0 && n < initialWindow+2000)        // what one can make us hold who has proved nothing
 		client.SetWriteDeadline(time.Time{})
 		errs := make(chan error, 1)
 		go func() {
