@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/tls"
 	"fmt"
 	"path/filepath"
@@ -17,11 +18,51 @@ import (
 	_ "go.nanomsg.org/mangos/v3/transport/tcp"
 	_ "go.nanomsg.org/mangos/v3/transport/tlstcp"
 
+	"github.com/securesp/securesp/e2e"
+	"github.com/securesp/securesp/keys"
 	"github.com/securesp/securesp/spmangos"
 )
 
-// scheme returns the URL scheme of "mangos SCHEME".
-func scheme(impl string) string { return strings.TrimPrefix(impl, "mangos ") }
+// scheme returns the URL scheme of "mangos SCHEME" and "sealed SCHEME".
+func scheme(impl string) string {
+	_, s, _ := strings.Cut(impl, " ")
+	return s
+}
+
+// newMangosSocket returns one side's socket, sealed end to end if the
+// implementation says so.
+func (t task) newMangosSocket(server bool) (mangos.Socket, error) {
+	pattern := mangosSockets[t.workload.mangos]
+	open := pattern.client
+	if server {
+		open = pattern.server
+	}
+	s, err := open()
+	if err != nil || !strings.HasPrefix(t.impl, "sealed") {
+		return s, err
+	}
+	service, err := keys.NewServicePrivate(bytes.Repeat(seed("service"), 3))
+	if err != nil {
+		return nil, err
+	}
+	var c spmangos.SealConfig
+	if server {
+		c.Worker, err = e2e.NewWorker(e2e.WorkerConfig{
+			Keys:      []e2e.ServiceKey{{Key: service}},
+			Authorize: func(keys.Public) (string, error) { return "", nil },
+		})
+	} else {
+		c.Client, err = e2e.NewClient(e2e.ClientConfig{
+			Identity:  privateKey("client"),
+			Services:  []*keys.ServicePublic{service.Public()},
+			NoTickets: strings.HasPrefix(t.impl, "sealed-full"),
+		})
+	}
+	if err != nil {
+		return nil, err
+	}
+	return spmangos.Seal(s, c)
+}
 
 func mangosOptions(impl string, initiator bool) map[string]interface{} {
 	switch scheme(impl) {
@@ -49,7 +90,7 @@ var mangosSockets = map[string]struct {
 }
 
 func (t task) serveMangos() error {
-	s, err := mangosSockets[t.workload.mangos].server()
+	s, err := t.newMangosSocket(true)
 	if err != nil {
 		return err
 	}
@@ -104,7 +145,7 @@ func (t task) serveMangos() error {
 }
 
 func (t task) measureMangos() (float64, error) {
-	s, err := mangosSockets[t.workload.mangos].client()
+	s, err := t.newMangosSocket(false)
 	if err != nil {
 		return 0, err
 	}

@@ -78,6 +78,8 @@ var comparisons = []comparison{
 	{workload: "mangos PUSH/PULL 64 B", ours: "mangos securesp+ipc", peer: "mangos ipc", hold: 4, reach: 5},
 	{workload: "mangos REQ/REP 64 B", ours: "mangos securesp+tcp", peer: "mangos tcp", hold: .9, reach: .75},
 	{workload: "mangos REQ/REP 64 B", ours: "mangos securesp+tcp", peer: "mangos tls+tcp", hold: .75, reach: .6},
+	{workload: "mangos REQ/REP 64 B", ours: "sealed tcp", peer: "mangos tcp", minus: true, hold: 10, reach: 5}, // with tickets
+	{workload: "mangos REQ/REP 64 B", ours: "sealed-full tcp", peer: "mangos tcp", minus: true, hold: 2000, reach: 1000},
 }
 
 func guarded(plan []comparison) (kept []comparison) {

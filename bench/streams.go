@@ -12,6 +12,7 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/crypto"
@@ -163,7 +164,7 @@ func dial(impl, address string) (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		return libp2pTransport("client").SecureOutbound(context.Background(), c, server)
+		return libp2pClient().SecureOutbound(context.Background(), c, server)
 	}
 	return c, nil
 }
@@ -187,17 +188,18 @@ func libp2pKey(name string) crypto.PrivKey {
 	return k
 }
 
-var libp2pTransports = map[string]*noise.Transport{}
+// Made once, as the peers' configurations are.
+var (
+	libp2pServer = sync.OnceValue(func() *noise.Transport { return libp2pTransport("server") })
+	libp2pClient = sync.OnceValue(func() *noise.Transport { return libp2pTransport("client") })
+)
 
 func libp2pTransport(name string) *noise.Transport {
-	if libp2pTransports[name] == nil {
-		t, err := noise.New(noise.ID, libp2pKey(name), nil)
-		if err != nil {
-			panic(err)
-		}
-		libp2pTransports[name] = t
+	t, err := noise.New(noise.ID, libp2pKey(name), nil)
+	if err != nil {
+		panic(err)
 	}
-	return libp2pTransports[name]
+	return t
 }
 
 type libp2pListener struct{ net.Listener }
@@ -207,5 +209,5 @@ func (l libp2pListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return libp2pTransport("server").SecureInbound(context.Background(), c, "")
+	return libp2pServer().SecureInbound(context.Background(), c, "")
 }

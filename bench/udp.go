@@ -85,6 +85,7 @@ func kcpCipher() kcp.BlockCrypt {
 }
 
 func tuneKCP(c *kcp.UDPSession) net.Conn {
+	//lint:ignore SA1019 it has no successor, and without it each Write is a message
 	c.SetStreamMode(true)
 	c.SetNoDelay(1, 10, 2, 1)
 	c.SetWindowSize(1024, 1024)
