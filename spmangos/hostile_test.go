@@ -14,8 +14,7 @@ import (
 	"go.nanomsg.org/mangos/v3/protocol/pair"
 	"go.nanomsg.org/mangos/v3/protocol/req"
 	"go.nanomsg.org/mangos/v3/transport"
-	_ "go.nanomsg.org/mangos/v3/transport/ipc" // plain peers
-	_ "go.nanomsg.org/mangos/v3/transport/tcp"
+	_ "go.nanomsg.org/mangos/v3/transport/tcp" // plain peers
 
 	"github.com/securesp/securesp"
 	"github.com/securesp/securesp/internal/leak"

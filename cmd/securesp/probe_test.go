@@ -163,6 +163,16 @@ func TestProbeTimeout(t *testing.T) {
 	probing(t, exitTimeout, []string{"somebody listens there, but does not answer"}, at, "--timeout", "50ms")
 }
 
+// TestProbeTimeoutUDP has nobody at all at the address: UDP does not tell.
+func TestProbeTimeoutUDP(t *testing.T) {
+	silent, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	probing(t, exitTimeout, []string{"no answer at all"}, "udp://"+silent.LocalAddr().String(), "--timeout", "50ms")
+}
+
 func TestProbeInterrupted(t *testing.T) {
 	is := is.New(t)
 	at := says(t, "")

@@ -130,6 +130,7 @@ FRONT is the side of those who begin, BACK is the other:
   pair, bus, star                   it does not matter
 Addresses are tcp://HOST:PORT and ipc://PATH for plain programs, and
 securesp+tcp://, securesp+ipc:// and securesp+udp:// for sealed connections.
+(On Windows there is no plain ipc://.)
 Each side listens or dials, whichever its programs do not.
 
 Whoever reaches a plain side acts with our key. So let it listen on localhost

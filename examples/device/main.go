@@ -2,10 +2,10 @@
 // behind a sealed connection, over two of mangos' devices:
 //
 //	device there bob.key bob.trust securesp+tcp://:7000 tcp://127.0.0.1:5555
-//	device here alice.key spk1:… ipc:///run/bob.ipc securesp+tcp://bob.example:7000
+//	device here alice.key spk1:… tcp://127.0.0.1:5556 securesp+tcp://bob.example:7000
 //
 // The first runs beside the REP program, which listens on port 5555, the second
-// beside its clients, which connect to the socket. "securesp device" does the
+// beside its clients, which connect to port 5556. "securesp device" does the
 // same for every pattern.
 package main
 
@@ -19,7 +19,6 @@ import (
 	"go.nanomsg.org/mangos/v3"
 	"go.nanomsg.org/mangos/v3/protocol/xrep"
 	"go.nanomsg.org/mangos/v3/protocol/xreq"
-	_ "go.nanomsg.org/mangos/v3/transport/ipc"
 	_ "go.nanomsg.org/mangos/v3/transport/tcp"
 
 	"github.com/securesp/securesp"
