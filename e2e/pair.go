@@ -51,17 +51,21 @@ type Pair struct {
 	random randomness
 
 	mu        sync.Mutex
-	handshake *pairHandshake // under way, or nil
+	handshake *pairHandshake // the initiator's, under way, or nil
 	current   *pairSession   // established, or nil
-
-	// unconfirmed is a responder's session whose handshake may be a replay
-	// until the first message arrives.
-	unconfirmed *pairSession
+	pending   []pairPending  // the responder's, the oldest first
 }
 
 type pairSession struct {
-	mechanism.PacketSession
+	packetSession
 	peer keys.Public
+}
+
+// packetSession is a mechanism.PacketSession that counts a packet as seen only
+// if what the packet vouches for is accepted, too.
+type packetSession interface {
+	mechanism.PacketSession
+	OpenIf(dst, packet []byte, check func(plaintext []byte) error) ([]byte, error)
 }
 
 // NewPair returns an end without a session. It returns an error that matches
@@ -230,7 +234,7 @@ func (s *pairSession) seal(dst []byte, kind byte, body []byte, r randomness) ([]
 	defer clear(plain[:])
 	plain[0] = kind
 	r.read(plain[1:])
-	dst, err := s.PacketSession.Seal(append(dst, formPairPacket), plain[:])
+	dst, err := s.packetSession.Seal(append(dst, formPairPacket), plain[:])
 	if err != nil {
 		return nil, err
 	}
@@ -238,11 +242,18 @@ func (s *pairSession) seal(dst []byte, kind byte, body []byte, r randomness) ([]
 }
 
 func (p *Pair) receivePacketLocked(dst, message []byte) (PairEvent, error) {
-	for _, s := range []*pairSession{p.current, p.unconfirmed} {
-		if s == nil || !s.claims(message) {
+	if p.current.claims(message) {
+		return p.openPacketLocked(dst, message, p.current)
+	}
+	for i, pending := range p.pending {
+		if !pending.session.claims(message) {
 			continue
 		}
-		return p.openPacketLocked(dst, message, s)
+		event, err := p.openPacketLocked(dst, message, pending.session)
+		if err == nil {
+			p.establishLocked(i, pending.session)
+		}
+		return event, err
 	}
 	event := PairEvent{}
 	if p.config.Role == mechanism.Responder {
@@ -251,10 +262,10 @@ func (p *Pair) receivePacketLocked(dst, message []byte) (PairEvent, error) {
 	return event, errNoSession
 }
 
-// claims reports whether a message says that it belongs to the session: a
-// packet starts with its receiver's index (SPEC §5).
+// claims reports whether a message says that it belongs to the session, if
+// there is one: a packet starts with its receiver's index (SPEC §5).
 func (s *pairSession) claims(message []byte) bool {
-	return len(message) >= packetAt+4 && binary.BigEndian.Uint32(message[packetAt:]) == s.Index()
+	return s != nil && len(message) >= packetAt+4 && binary.BigEndian.Uint32(message[packetAt:]) == s.Index()
 }
 
 func (p *Pair) openPacketLocked(dst, message []byte, s *pairSession) (PairEvent, error) {
@@ -270,21 +281,21 @@ func (p *Pair) openPacketLocked(dst, message []byte, s *pairSession) (PairEvent,
 	if err != nil {
 		return PairEvent{}, err
 	}
-	plain, err := s.PacketSession.Open(nil, message[packetAt:at])
-	if errors.Is(err, mechanism.ErrReplay) {
-		return PairEvent{}, ErrReplay
-	} else if err != nil {
+	var opened []byte
+	plain, err := s.OpenIf(nil, message[packetAt:at], func(plain []byte) (err error) {
+		opened, err = openPart(dst, message, at, message[:at], oneTime(plain[1:]), zeroNonce[:])
+		return err
+	})
+	if err != nil {
+		if opened != nil {
+			clear(opened[len(dst):])
+		}
+		if errors.Is(err, mechanism.ErrReplay) {
+			err = ErrReplay
+		}
 		return PairEvent{}, err
 	}
 	defer clear(plain)
-	opened, err := openPart(dst, message, at, message[:at], oneTime(plain[1:]), zeroNonce[:])
-	if err != nil {
-		return PairEvent{}, err
-	}
-	if s == p.unconfirmed {
-		replace(&p.current, s)
-		p.unconfirmed = nil
-	}
 	switch body := opened[len(dst):]; {
 	case plain[0] == pairData:
 		return PairEvent{Data: true, Body: body, Sender: s.peer, Name: name}, nil
@@ -314,7 +325,7 @@ func (p *Pair) Close() {
 	defer p.mu.Unlock()
 	p.handshake = nil
 	replace(&p.current, nil)
-	replace(&p.unconfirmed, nil)
+	p.forgetLocked(len(p.pending))
 }
 
 // Format prints what it is: no verb shows a secret.

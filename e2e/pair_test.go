@@ -245,6 +245,58 @@ func TestPairReplayedHandshake(t *testing.T) {
 	}
 }
 
+// TestPairHandshakesInTheWay repeats and makes up first messages before the
+// genuine handshake is concluded, which that survives.
+func TestPairHandshakesInTheWay(t *testing.T) {
+	for _, suite := range pairSuites[:2] {
+		is := is.New(t)
+		p := newPair(t, suite)
+		older := p.start()
+		first := p.start()
+		second := p.receive(p.responder, first).Answer
+		p.receive(p.responder, older)
+		madeUp := bytes.Clone(first)
+		madeUp[len(madeUp)-1] ^= 1
+		p.responder.Receive(nil, madeUp)                                   // XX takes it for a first message, as nothing in it is proved
+		is.True(bytes.Equal(p.receive(p.responder, first).Answer, second)) // the same answer
+		third := p.receive(p.initiator, second).Answer
+		p.receive(p.responder, third)
+		p.talks()
+
+		// Only a bounded number is kept.
+		first = p.start()
+		second = p.receive(p.responder, first).Answer
+		for range 4 {
+			another := newPair(t, suite)
+			another.initiator, _ = e2e.NewPair(e2e.PairConfig{
+				Role: mechanism.Initiator, Identity: p.alice, Peer: p.bob.Public(), Suites: []mechanism.Suite{suite},
+			})
+			p.receive(p.responder, another.start())
+		}
+		is.True(!bytes.Equal(p.receive(p.responder, first).Answer, second)) // forgotten
+		p.establish()
+		p.talks()
+	}
+}
+
+// TestPairAlteredCopyFirst delivers copies with another body before the genuine
+// message, which they take nothing from.
+func TestPairAlteredCopyFirst(t *testing.T) {
+	is := is.New(t)
+	p := newPair(t, mechanism.XXhfsChaChaPoly)
+	p.establish()
+	genuine := must(p.initiator.Seal(nil, []byte("the body")))
+	for i := range genuine {
+		altered := bytes.Clone(genuine)
+		altered[i] ^= 1
+		_, err := p.responder.Receive(nil, altered)
+		is.True(err != nil) // byte i is altered
+	}
+	is.Equal(string(p.receive(p.responder, genuine).Body), "the body")
+	_, err := p.responder.Receive(nil, genuine)
+	matches(t, err, e2e.ErrReplay)
+}
+
 func TestPairAuthorization(t *testing.T) {
 	for _, suite := range pairSuites[:2] {
 		is := is.New(t)

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"slices"
 
@@ -13,6 +14,36 @@ import (
 type pairHandshake struct {
 	*noise.Handshake
 	suite mechanism.Suite
+}
+
+// maxPairPending is how many handshakes a responder keeps open. Anybody can
+// begin one, or repeat the beginning of another, and must not thereby end that
+// which will be concluded.
+const maxPairPending = 4
+
+// pairPending is a handshake that the responder has answered. It may be a
+// replay, until the initiator goes on with it.
+type pairPending struct {
+	first     [sha256.Size]byte // the digest of message 1
+	answer    []byte            // message 2
+	handshake *pairHandshake    // waits for message 3, or nil
+	session   *pairSession      // waits for its first message, or nil
+}
+
+// forgetLocked drops the n oldest pending handshakes.
+func (p *Pair) forgetLocked(n int) {
+	for i := range p.pending[:n] {
+		replace(&p.pending[i].session, nil)
+	}
+	p.pending = slices.Delete(p.pending, 0, n)
+}
+
+// establishLocked makes session, which pending handshake i has led to, the
+// current one. Nobody goes on with what is older.
+func (p *Pair) establishLocked(i int, session *pairSession) {
+	p.pending[i].session = nil
+	p.forgetLocked(i + 1)
+	replace(&p.current, session)
 }
 
 func appendPairHead(dst []byte, step byte, suite mechanism.Suite) []byte {
@@ -52,8 +83,15 @@ func (p *Pair) receiveHandshakeLocked(message []byte) ([]byte, error) {
 	return nil, ErrMalformed
 }
 
-// respondLocked takes message 1 and answers with message 2.
+// respondLocked takes message 1 and answers with message 2: with the same one
+// if it has answered this message 1 already.
 func (p *Pair) respondLocked(message []byte, suite mechanism.Suite) ([]byte, error) {
+	first := sha256.Sum256(binary.BigEndian.AppendUint16(slices.Clone(message), uint16(suite)))
+	for _, pending := range p.pending {
+		if pending.first == first {
+			return slices.Clone(pending.answer), nil
+		}
+	}
 	h, err := p.newHandshake(suite)
 	if err != nil {
 		return nil, err
@@ -70,16 +108,18 @@ func (p *Pair) respondLocked(message []byte, suite mechanism.Suite) ([]byte, err
 	if err != nil {
 		return nil, err
 	}
-	if h.Next() != mechanism.Done {
-		p.handshake = h
-		return answer, nil
+	pending := pairPending{first: first, answer: answer, handshake: h}
+	if h.Next() == mechanism.Done {
+		pending.handshake = nil
+		if pending.session, err = h.session(); err != nil {
+			return nil, err
+		}
 	}
-	session, err := h.session()
-	if err != nil {
-		return nil, err
+	if len(p.pending) == maxPairPending {
+		p.forgetLocked(1)
 	}
-	replace(&p.unconfirmed, session)
-	return answer, nil
+	p.pending = append(p.pending, pending)
+	return slices.Clone(answer), nil
 }
 
 // continueLocked takes message 2 and answers with message 3 or, if there is
@@ -115,25 +155,31 @@ func (p *Pair) continueLocked(message []byte, suite mechanism.Suite) ([]byte, er
 	return answer, err
 }
 
-// concludeLocked takes message 3.
+// concludeLocked takes message 3, of whichever handshake it belongs to.
 func (p *Pair) concludeLocked(message []byte, suite mechanism.Suite) error {
-	h := p.handshake
-	if h == nil || h.suite != suite {
-		return ErrAuthentication
+	for i, pending := range p.pending {
+		h := pending.handshake
+		if h == nil || h.suite != suite {
+			continue
+		}
+		if err := h.read(message); err == ErrAuthentication {
+			continue
+		} else if err != nil {
+			return err
+		}
+		session, err := h.session()
+		if err != nil {
+			return err
+		}
+		if _, err := p.authorize(h.Peer().Key); err != nil {
+			session.Erase()
+			p.forgetLocked(i + 1)
+			return err
+		}
+		p.establishLocked(i, session)
+		return nil
 	}
-	if err := h.read(message); err != nil {
-		return err
-	}
-	p.handshake = nil
-	if _, err := p.authorize(h.Peer().Key); err != nil {
-		return err
-	}
-	session, err := h.session()
-	if err != nil {
-		return err
-	}
-	replace(&p.current, session)
-	return nil
+	return ErrAuthentication
 }
 
 // authorize decides about the other end, whose key is proved.
@@ -167,5 +213,5 @@ func (h *pairHandshake) session() (*pairSession, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &pairSession{packets, h.Peer().Key}, nil
+	return &pairSession{packets.(packetSession), h.Peer().Key}, nil
 }

@@ -13,8 +13,10 @@ import (
 )
 
 // pairEnd is a sealed PAIR. One goroutine takes what comes in, whether or not
-// the application receives, since the handshake needs it; the initiator has
-// another that begins handshakes.
+// the application receives, since the handshake needs it; another sends the
+// pair's answers, since whoever receives must not wait for room to send: two
+// ends that both did would wait for each other. The initiator has a third that
+// begins handshakes.
 type pairEnd struct {
 	inner   mangos.Socket
 	sealing *sealing
@@ -26,9 +28,14 @@ type pairEnd struct {
 	closed   chan struct{}
 	workers  sync.WaitGroup
 
-	// wire keeps messages of a session behind the message of the handshake
-	// that concludes it.
+	// wire is held by whoever sends. Its holder sends the answer first, so
+	// that messages of a session stay behind the message of the handshake
+	// that concludes it. Lock order: wire, turn.
 	wire gate
+
+	turn     sync.Mutex    // makes a step of the handshake and its answer one
+	answer   []byte        // to be sent, or nil; of several the last counts
+	answered chan struct{} // capacity 1: there may be an answer
 
 	mu       sync.Mutex
 	deadline time.Duration // OptionRecvDeadline
@@ -69,6 +76,7 @@ func newPairSocket(sock mangos.Socket, s *sealing) mangos.Socket {
 		ready:     make(chan struct{}),
 		closed:    make(chan struct{}),
 		wire:      newGate(),
+		answered:  make(chan struct{}, 1),
 		connected: make(chan struct{}, 1),
 		wanted:    make(chan struct{}, 1),
 	}
@@ -81,6 +89,7 @@ func newPairSocket(sock mangos.Socket, s *sealing) mangos.Socket {
 		p.workers.Go(p.initiate)
 	}
 	p.workers.Go(p.pump)
+	p.workers.Go(p.sendAnswers)
 	return &pairSocket{plain: sock, Context: p, end: p}
 }
 
@@ -204,21 +213,59 @@ func (p *pairEnd) take(m *mangos.Message) {
 	}
 }
 
-// receive gives a message to the pair and sends its answer.
+// receive gives a message to the pair and sees to it that its answer is sent.
 func (p *pairEnd) receive(dst, message []byte) (e2e.PairEvent, error) {
 	shaking := len(message) > 0 && message[0] == pairHandshakeForm
 	if shaking {
-		p.wire.enter(time.Time{})
-		defer p.wire.leave()
+		p.turn.Lock()
+		defer p.turn.Unlock()
 	}
 	event, err := p.pair.Receive(dst, message)
 	if shaking && err == nil {
 		p.waiting.Store(false)
 	}
 	if event.Answer != nil {
-		_ = p.transmit(event.Answer) // the initiator begins anew if it is lost
+		if !shaking {
+			p.turn.Lock()
+			defer p.turn.Unlock()
+		}
+		if shaking || p.answer == nil { // a hint is worth less than what it asks for
+			p.answer = event.Answer
+			signal(p.answered)
+		}
 	}
 	return event, err
+}
+
+// sendAnswers sends answers that no message of the application's takes along.
+func (p *pairEnd) sendAnswers() {
+	for {
+		select {
+		case <-p.closed:
+			return
+		case <-p.answered:
+			p.wire.enter(time.Time{})
+			p.turn.Lock()
+			answer := p.takeAnswerLocked()
+			p.turn.Unlock()
+			p.transmitAnswer(answer)
+			p.wire.leave()
+		}
+	}
+}
+
+func (p *pairEnd) takeAnswerLocked() []byte {
+	answer := p.answer
+	p.answer = nil
+	return answer
+}
+
+// transmitAnswer sends an answer, if there is one. The initiator begins anew
+// if it is lost.
+func (p *pairEnd) transmitAnswer(answer []byte) {
+	if answer != nil {
+		_ = p.transmit(answer)
+	}
 }
 
 // pairHandshakeForm is the first byte of messages of the handshake (SPEC §7).
@@ -235,6 +282,9 @@ func (p *pairEnd) SendMsg(m *mangos.Message) error {
 	sealed := mangos.NewMessage(len(m.Body) + room)
 	if err := p.sealAndSend(sealed, m.Body, until); err != nil {
 		sealed.Free()
+		if p.isClosed() {
+			return mangos.ErrClosed // which has ended the session, too
+		}
 		return err
 	}
 	p.sealing.sealed.Add(1)
@@ -247,7 +297,11 @@ func (p *pairEnd) sealAndSend(sealed *mangos.Message, body []byte, until time.Ti
 		return mangos.ErrSendTimeout
 	}
 	defer p.wire.leave()
+	p.turn.Lock()
 	b, err := p.pair.Seal(sealed.Body, body)
+	answer := p.takeAnswerLocked()
+	p.turn.Unlock()
+	p.transmitAnswer(answer)
 	if err != nil {
 		if errors.Is(err, e2e.ErrExhausted) {
 			signal(p.wanted)
@@ -273,9 +327,10 @@ func (p *pairEnd) awaitSession() (until time.Time, err error) {
 			expired = timer.C
 		}
 	}
-	select {
-	case <-p.closed:
+	if p.isClosed() {
 		return until, mangos.ErrClosed
+	}
+	select {
 	case <-p.ready:
 		return until, nil
 	default:
@@ -293,6 +348,15 @@ func (p *pairEnd) awaitSession() (until time.Time, err error) {
 	}
 }
 
+func (p *pairEnd) isClosed() bool {
+	select {
+	case <-p.closed:
+		return true
+	default:
+		return false
+	}
+}
+
 func (p *pairEnd) RecvMsg() (*mangos.Message, error) {
 	p.mu.Lock()
 	d := p.deadline
@@ -302,6 +366,9 @@ func (p *pairEnd) RecvMsg() (*mangos.Message, error) {
 		timer := time.NewTimer(d)
 		defer timer.Stop()
 		expired = timer.C
+	}
+	if p.isClosed() {
+		return nil, mangos.ErrClosed
 	}
 	select {
 	case <-p.closed:

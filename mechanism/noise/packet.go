@@ -150,6 +150,13 @@ func (s *packetSender) take(kind cipherKind) (cipher.AEAD, uint64, error) {
 // Open opens one packet. Packets more than one epoch (65,536 counters) ahead
 // of the newest authentic one are refused.
 func (p *packetSession) Open(dst, packet []byte) ([]byte, error) {
+	return p.OpenIf(dst, packet, nil)
+}
+
+// OpenIf is Open for a packet that vouches for something else: if check, which
+// gets the plaintext, returns an error, OpenIf returns that error and the
+// packet does not count as seen. A nil check accepts everything.
+func (p *packetSession) OpenIf(dst, packet []byte, check func(plaintext []byte) error) ([]byte, error) {
 	size := len(packet) - packetOverhead
 	if size < 0 || len(packet) > maxPacket {
 		return nil, mechanism.ErrMalformed
@@ -175,6 +182,12 @@ func (p *packetSession) Open(dst, packet []byte) ([]byte, error) {
 	if _, err := aead.Open(plaintext[:0], nonce[:], body, header); err != nil {
 		clear(plaintext)
 		return nil, mechanism.ErrAuthentication
+	}
+	if check != nil {
+		if err := check(plaintext); err != nil {
+			clear(plaintext)
+			return nil, err
+		}
 	}
 	if err := p.recv.commit(n); err != nil {
 		clear(plaintext)
