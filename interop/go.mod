@@ -9,6 +9,7 @@ require (
 )
 
 require (
+	go.nanomsg.org/mangos/v3 v3.4.2 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect
 )
