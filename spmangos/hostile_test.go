@@ -158,6 +158,7 @@ func TestGarbageFlood(t *testing.T) {
 		const strangers = 300
 		is := is.New(t)
 		server, client := configs(t)
+		server.MaxPending = 2 * strangers // so that nobody is crowded out
 		atServer := reportsOf(server)
 		l := newListener(t, s, options(server))
 		is.NoErr(l.Listen())
