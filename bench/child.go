@@ -40,22 +40,26 @@ type workload struct {
 }
 
 var workloads = map[string]workload{
-	"bulk 1 MiB":               {unit: "MB/s", size: 1 << 20, count: 1024, server: drain, client: sendBulk},
-	"bulk 64 KiB":              {unit: "MB/s", size: 64 << 10, count: 16 << 10, server: drain, client: sendBulk},
-	"io.Copy file":             {unit: "MB/s", size: 1 << 20, count: 1024, server: drainCopy, client: sendFile},
-	"messages 64 B":            {unit: "msg/s", size: 64, count: 4_000_000, server: drainMessages, client: sendMessages, senders: 1},
-	"messages 64 B, 8 senders": {unit: "msg/s", size: 64, count: 2_000_000, server: drainMessages, client: sendMessages, senders: 8},
-	"messages 1 KiB":           {unit: "msg/s", size: 1 << 10, count: 1_000_000, server: drainMessages, client: sendMessages, senders: 1},
-	"messages 64 KiB":          {unit: "msg/s", size: 64 << 10, count: 16 << 10, server: drainMessages, client: sendMessages, senders: 1},
-	"ping-pong 64 B":           {unit: "µs", size: 64, count: 30_000, server: echo, client: pingPong},
-	"handshake":                {unit: "µs", count: 1_000, server: greet, client: handshakes},
-	"idle heap":                {unit: "bytes", count: 5_000, server: echo, client: idle},
-	"bulk, 1 % loss, 20 ms":    {unit: "MB/s", size: 64 << 10, count: 128, server: drain, client: sendBulk, path: path{.01, 10 * time.Millisecond}},
-	"bulk, 5 % loss, 20 ms":    {unit: "MB/s", size: 64 << 10, count: 48, server: drain, client: sendBulk, path: path{.05, 10 * time.Millisecond}},
-	"mangos PUSH/PULL 64 B":    {unit: "msg/s", size: 64, count: 1_000_000, mangos: "push"},
-	"mangos PUSH/PULL 1 KiB":   {unit: "msg/s", size: 1 << 10, count: 500_000, mangos: "push"},
-	"mangos PAIR 64 B":         {unit: "msg/s", size: 64, count: 1_000_000, mangos: "pair"},
-	"mangos REQ/REP 64 B":      {unit: "µs", size: 64, count: 20_000, mangos: "req"},
+	"bulk 1 MiB":                 {unit: "MB/s", size: 1 << 20, count: 1024, server: drain, client: sendBulk},
+	"bulk 64 KiB":                {unit: "MB/s", size: 64 << 10, count: 16 << 10, server: drain, client: sendBulk},
+	"io.Copy file":               {unit: "MB/s", size: 1 << 20, count: 1024, server: drainCopy, client: sendFile},
+	"messages 64 B":              {unit: "msg/s", size: 64, count: 4_000_000, server: drainMessages, client: sendMessages, senders: 1},
+	"messages 64 B, 8 senders":   {unit: "msg/s", size: 64, count: 2_000_000, server: drainMessages, client: sendMessages, senders: 8},
+	"messages 1 KiB":             {unit: "msg/s", size: 1 << 10, count: 1_000_000, server: drainMessages, client: sendMessages, senders: 1},
+	"messages 1 KiB, 8 senders":  {unit: "msg/s", size: 1 << 10, count: 1_000_000, server: drainMessages, client: sendMessages, senders: 8},
+	"messages 64 KiB, 8 senders": {unit: "msg/s", size: 64 << 10, count: 16 << 10, server: drainMessages, client: sendMessages, senders: 8},
+	"messages 64 KiB":            {unit: "msg/s", size: 64 << 10, count: 16 << 10, server: drainMessages, client: sendMessages, senders: 1},
+	"ping-pong 64 B":             {unit: "µs", size: 64, count: 30_000, server: echo, client: pingPong},
+	"handshake":                  {unit: "µs", count: 1_000, server: greet, client: handshakes},
+	"idle heap":                  {unit: "bytes", count: 5_000, server: echo, client: idle},
+	"bulk, 1 % loss, 20 ms":      {unit: "MB/s", size: 64 << 10, count: 128, server: drain, client: sendBulk, path: path{.01, 10 * time.Millisecond}},
+	"bulk, 5 % loss, 20 ms":      {unit: "MB/s", size: 64 << 10, count: 48, server: drain, client: sendBulk, path: path{.05, 10 * time.Millisecond}},
+	"mangos PUSH/PULL 64 B":      {unit: "msg/s", size: 64, count: 1_000_000, mangos: "push"},
+	"mangos PUSH/PULL 1 KiB":     {unit: "msg/s", size: 1 << 10, count: 500_000, mangos: "push"},
+	"mangos PAIR 64 B":           {unit: "msg/s", size: 64, count: 1_000_000, mangos: "pair"},
+	"mangos PAIR 1 KiB":          {unit: "msg/s", size: 1 << 10, count: 500_000, mangos: "pair"},
+	"mangos REQ/REP 64 B":        {unit: "µs", size: 64, count: 20_000, mangos: "req"},
+	"mangos REQ/REP 64 B, CPU":   {unit: "CPU µs", size: 64, count: 50_000, mangos: "req"},
 }
 
 // child does one side of one case: role, workload, implementation, by how much
@@ -75,6 +79,8 @@ func child(args []string) error {
 	t := task{workload: w, size: w.size, count: max(w.count/divide, 1), impl: args[2], tmp: args[4], address: args[5]}
 	t.count = t.adjusted()
 	switch args[0] {
+	case "awake":
+		return stayAwake()
 	case "server":
 		return t.serve()
 	case "relay":
@@ -90,13 +96,28 @@ func child(args []string) error {
 // adjusted gives implementations that make a system call a message less to do,
 // so that a case takes seconds.
 func (t task) adjusted() int {
-	if t.workload.unit == "msg/s" && t.size < 32<<10 && (t.impl == "tls AES" || t.impl == "mangos tls+tcp" || t.impl == "mangos tcp" || t.impl == "mangos ipc") {
+	if t.workload.unit == "msg/s" && t.size < 32<<10 && (isTLS(t.impl) || t.impl == "mangos tls+tcp" || t.impl == "mangos tcp" || t.impl == "mangos ipc") {
 		return max(t.count/8, 1)
 	}
 	if strings.HasPrefix(t.impl, "sealed-full") {
 		return max(t.count/16, 1) // public-key operations each time
 	}
 	return t.count
+}
+
+// stayAwake spins on every processor, with what time nobody else wants, until
+// it is killed: a processor that has gone to sleep wakes up late, which makes
+// latencies a matter of luck.
+func stayAwake() error {
+	for range runtime.NumCPU() {
+		go func() {
+			runtime.LockOSThread()
+			yieldToAll()
+			for spin := 0; ; spin++ { // never blocks
+			}
+		}()
+	}
+	select {}
 }
 
 // serve listens, prints the address and serves until it is killed.

@@ -1,8 +1,8 @@
 // Command bench measures securesp against what its users would pick instead,
 // on the same work, in the same run, and prints a table of ratios.
 //
-//	go run -C bench .            # everything, a few minutes
-//	go run -C bench . -quick     # a minute, for CI: fails if a ratio is far below its bound
+//	go run -C bench .            # everything, half an hour
+//	go run -C bench . -quick     # two minutes, for CI: fails if a ratio is far below its bound
 //
 // Every case is two processes, sender and receiver, on loopback. The cases of
 // one round run one after the other and the rounds are repeated, so that ratios
@@ -51,7 +51,10 @@ func run() error {
 		plan = guarded(plan)
 	}
 	plan = matching(plan, filter)
-	r := &runner{quick: *quick, results: make(map[caseID][]float64), failed: make(map[caseID]error)}
+	r := &runner{divide: 1, results: make(map[caseID][]float64), failed: make(map[caseID]error)}
+	if *quick {
+		r.divide = 4
+	}
 	defer r.close()
 	if err := r.prepare(plan); err != nil {
 		return err

@@ -23,7 +23,7 @@ const caseTimeout = 2 * time.Minute
 
 // runner runs cases and collects what they measured.
 type runner struct {
-	quick   bool
+	divide  int    // how much less work than the whole
 	zmq     string // the libzmq program, if it could be built
 	tmp     string
 	results map[caseID][]float64
@@ -60,7 +60,10 @@ func (r *runner) runAll(plan []comparison, rounds int) {
 		}
 	}
 	done, total := 0, rounds*len(all)
-	for range rounds {
+	for round := range rounds {
+		if !onTerminal {
+			fmt.Fprintf(os.Stderr, "round %d of %d, %d cases\n", round+1, rounds, len(all))
+		}
 		for _, id := range all {
 			done++
 			progress("%3d/%d  %s: %s", done, total, id.Workload, id.Impl)
@@ -107,12 +110,8 @@ func (r *runner) runCase(id caseID) (float64, error) {
 		}
 		name, args = r.zmq, nil
 	}
-	scale := "1"
-	if r.quick {
-		scale = "4"
-	}
 	start := func(role, address string) (*exec.Cmd, *bufio.Reader, error) {
-		cmd := exec.CommandContext(ctx, name, append(slices.Clone(args), role, id.Workload, id.Impl, scale, r.tmp, address)...)
+		cmd := exec.CommandContext(ctx, name, append(slices.Clone(args), role, id.Workload, id.Impl, fmt.Sprint(r.divide), r.tmp, address)...)
 		cmd.Stderr = os.Stderr
 		if id.Impl == "tls ChaCha" {
 			// crypto/tls lets nobody choose; without AES
@@ -146,6 +145,14 @@ func (r *runner) runCase(id caseID) (float64, error) {
 			return 0, fmt.Errorf("the relay did not start: %w", err)
 		}
 	}
+	if workloads[id.Workload].unit == "µs" {
+		awake, _, err := start("awake", "")
+		if err != nil {
+			return 0, err
+		}
+		defer awake.Wait()
+		defer awake.Process.Kill()
+	}
 	client, clientOut, err := start("client", strings.TrimSpace(address))
 	if err != nil {
 		return 0, err
@@ -159,7 +166,20 @@ func (r *runner) runCase(id caseID) (float64, error) {
 		return 0, readErr
 	}
 	var v float64
-	return v, json.Unmarshal([]byte(line), &v)
+	if err := json.Unmarshal([]byte(line), &v); err != nil {
+		return 0, err
+	}
+	if workloads[id.Workload].unit == "CPU µs" {
+		server.Process.Kill()
+		server.Wait()
+		v = (cpuTime(server) + cpuTime(client)) / v
+	}
+	return v, nil
+}
+
+// cpuTime returns the processor time in µs of a process that has ended.
+func cpuTime(c *exec.Cmd) float64 {
+	return float64((c.ProcessState.UserTime() + c.ProcessState.SystemTime()).Nanoseconds()) / 1e3
 }
 
 // row is one ratio of the table.
@@ -198,7 +218,9 @@ func (r *runner) rows(plan []comparison) []row {
 			Ratio: median(ratios), Min: slices.Min(ratios), Max: slices.Max(ratios),
 			Hold: c.hold, Reach: c.reach, Difference: c.minus, LowerIsBetter: lower(c.workload),
 		}
-		w.Verdict = w.verdict()
+		if w.Verdict = w.verdict(); c.shown {
+			w.Verdict = "–"
+		}
 		rows = append(rows, w)
 	}
 	return rows
@@ -234,21 +256,29 @@ func printTable(w io.Writer, rows []row) {
 	defer t.Flush()
 	fmt.Fprintln(t, "workload\tours\tagainst\tratio\t(min–max)\thold\treach\t\tmedians")
 	for _, r := range rows {
-		sign := "≥"
-		if r.LowerIsBetter {
-			sign = "≤"
-		}
 		figure := r.figure()
-		fmt.Fprintf(t, "%s\t%s\t%s\t"+figure+"\t("+figure+"–"+figure+")\t%s %.4g\t%s %.4g\t%s\t%.4g / %.4g %s\n",
-			r.Workload, r.Ours, r.Peer, r.Ratio, r.Min, r.Max, sign, r.Hold, sign, r.Reach, r.Verdict,
+		fmt.Fprintf(t, "%s\t%s\t%s\t"+figure+"\t("+figure+"–"+figure+")\t%s\t%s\t%s\t%.4g / %.4g %s\n",
+			r.Workload, r.Ours, r.Peer, r.Ratio, r.Min, r.Max, r.bound(r.Hold), r.bound(r.Reach), r.Verdict,
 			r.OursMedian, r.PeerMedian, r.Unit)
 	}
+}
+
+// bound prints a bound on the ratio, if there is one.
+func (w row) bound(v float64) string {
+	sign := "≥"
+	if w.LowerIsBetter {
+		sign = "≤"
+	}
+	if w.Verdict == "–" {
+		return ""
+	}
+	return fmt.Sprintf("%s %.4g", sign, v)
 }
 
 // figure is the verb that prints the row's ratio or difference.
 func (w row) figure() string {
 	if w.Difference {
-		return "+%.0f"
+		return "%+.0f"
 	}
 	return "%.2f"
 }
@@ -258,19 +288,16 @@ func markdown(rows []row) []byte {
 	var b bytes.Buffer
 	b.WriteString("| workload | ours | against | ratio (min–max) | hold | reach | |\n|---|---|---|---|---|---|---|\n")
 	for _, r := range rows {
-		sign, f := "≥", r.figure()
-		if r.LowerIsBetter {
-			sign = "≤"
-		}
-		fmt.Fprintf(&b, "| %s | %s | %s | "+f+" ("+f+"–"+f+") | %s %.4g | %s %.4g | %s |\n",
-			r.Workload, r.Ours, r.Peer, r.Ratio, r.Min, r.Max, sign, r.Hold, sign, r.Reach, r.Verdict)
+		f := r.figure()
+		fmt.Fprintf(&b, "| %s | %s | %s | "+f+" ("+f+"–"+f+") | %s | %s | %s |\n",
+			r.Workload, r.Ours, r.Peer, r.Ratio, r.Min, r.Max, r.bound(r.Hold), r.bound(r.Reach), r.Verdict)
 	}
 	return b.Bytes()
 }
 
 // noiseMargin is how far below its bound a ratio of the quick run may fall
 // before it counts: these runs are short and machines are shared.
-const noiseMargin = .6
+const noiseMargin = .7
 
 // guard fails if a ratio is clearly below its bound, after another try.
 func (r *runner) guard(plan []comparison, rows []row) error {
@@ -286,7 +313,7 @@ func (r *runner) guard(plan []comparison, rows []row) error {
 		again := slices.DeleteFunc(slices.Clone(plan), func(c comparison) bool {
 			return c.workload != w.Workload || c.ours != w.Ours || c.peer != w.Peer
 		})
-		second := &runner{quick: r.quick, zmq: r.zmq, tmp: r.tmp, results: make(map[caseID][]float64), failed: make(map[caseID]error)}
+		second := &runner{divide: r.divide, zmq: r.zmq, tmp: r.tmp, results: make(map[caseID][]float64), failed: make(map[caseID]error)}
 		second.runAll(again, 5)
 		rows := second.rows(again)
 		printTable(os.Stdout, rows)
