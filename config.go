@@ -77,8 +77,9 @@ type Config struct {
 
 	// MaxPending is how many connections a Listener holds whose handshake
 	// is not finished or that Accept has not returned yet. Zero means 256.
-	// One more makes it drop the one that has been at its handshake
-	// longest.
+	// One more makes it drop one that is at its handshake: of the host
+	// that has most of them, first of those that have not even said
+	// HELLO, the oldest.
 	MaxPending int
 
 	// KeepAlive, if positive, is after how much silence a sealed PING is

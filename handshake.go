@@ -149,6 +149,7 @@ func (h *handshaker) respond() error {
 	if i < 0 {
 		return h.reject(rejectNoSuite, ErrNoCommonSuite)
 	}
+	h.conn.hs.heard.Store(true)
 	prologue := append([]byte(prologueLabel), hello.head...)
 	if i > 0 {
 		suite := hello.suites[i]

@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"runtime"
 	"testing"
@@ -120,6 +122,64 @@ func TestSilentPeers(t *testing.T) {
 				}
 				is.NoErr(l.Close())
 				<-done
+			})
+		})
+	}
+}
+
+// TestCrowdedOut keeps an honest handshake waiting in its middle while others
+// connect, many more than there is room for. It goes on where it was if they
+// have not said as much, or come from one other host.
+func TestCrowdedOut(t *testing.T) {
+	host := func(s string) net.Addr { return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(s)) }
+	hello := rawHello([]mechanism.Suite{mechanism.XXAESGCM}, nil, append([]byte{9}, make([]byte, 31)...))
+	for _, c := range []struct {
+		name         string
+		honest       net.Addr
+		stranger     func(i int) net.Addr
+		said         []byte
+		honestIsLost bool
+	}{
+		{"silent, same host", nil, func(int) net.Addr { return nil }, nil, false},
+		{"silent, many hosts", host("192.0.2.1:1"), func(i int) net.Addr {
+			return host(fmt.Sprintf("198.51.%d.%d:1", 100+i/200, i%200))
+		}, nil, false},
+		{"HELLO, another host", host("192.0.2.1:1"), func(i int) net.Addr { return host(fmt.Sprint("192.0.2.2:", 1+i)) }, hello, false},
+		{"HELLO, another network", host("[2001:db8:0:1::1]:1"), func(i int) net.Addr {
+			return host(fmt.Sprintf("[2001:db8:0:2::%x]:1", 1+i))
+		}, hello, false},
+		{"HELLO, same host", host("192.0.2.1:1"), func(i int) net.Addr { return host(fmt.Sprint("192.0.2.1:", 2+i)) }, hello, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				initiator, responder := configs(t, mechanism.XXAESGCM)
+				inner := testnet.Listen(64 << 10)
+				l := securesp.NewListener(inner, responder)
+				done := acceptAll(l)
+				carrier, err := inner.DialFrom(c.honest)
+				is.NoErr(err)
+				carrier.SlowReads(time.Second) // the reply takes a second to be seen
+				honest := securesp.Client(carrier, initiator)
+				shaken := make(chan error, 1)
+				go func() { shaken <- honest.HandshakeContext(context.Background()) }()
+				synctest.Wait()
+				var strangers []*testnet.Conn
+				for i := range 600 {
+					s, err := inner.DialFrom(c.stranger(i))
+					is.NoErr(err)
+					s.Write(c.said)
+					strangers = append(strangers, s)
+					synctest.Wait()
+				}
+				err = <-shaken
+				honest.Close()
+				is.NoErr(l.Close())
+				<-done
+				for _, s := range strangers {
+					s.Close()
+				}
+				is.Equal(err != nil, c.honestIsLost)
 			})
 		})
 	}

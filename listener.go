@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
@@ -46,8 +48,8 @@ func NewListener(inner net.Listener, config *Config) *Listener {
 }
 
 // Listener accepts secure connections. Handshakes run in the background, at
-// most Config.MaxPending at a time; when one more carrier comes in, the one
-// that has been at its handshake longest is dropped. Failed handshakes are
+// most Config.MaxPending at a time; when one more carrier comes in, one of them
+// is dropped. Failed handshakes are
 // reported to Config.OnHandshakeError and never returned by Accept.
 type Listener struct {
 	inner   net.Listener
@@ -60,9 +62,34 @@ type Listener struct {
 
 	mu      sync.Mutex
 	freed   sync.Cond // a place in pending or waiting has become free
-	pending []*Conn   // at their handshake, the oldest first
+	pending []pending // at their handshake, the oldest first
 	waiting int       // for Accept
 	err     error     // why no more carriers come
+}
+
+// pending is a connection at its handshake.
+type pending struct {
+	conn *Conn
+	host string // who is to be blamed for it
+}
+
+// hostOf returns what one host cannot have many of: an IPv4 address, or an
+// IPv6 network of 64 bits. Carriers that have no such address share one.
+func hostOf(carrier net.Conn) string {
+	a := carrier.RemoteAddr()
+	if a == nil {
+		return ""
+	}
+	ap, err := netip.ParseAddrPort(a.String())
+	if err != nil {
+		return ""
+	}
+	ip := ap.Addr().Unmap()
+	if ip.Is4() {
+		return ip.String()
+	}
+	network, _ := ip.WithZone("").Prefix(64) // an IPv6 address has one
+	return network.String()
 }
 
 // Accept returns the next connection whose peer has proved its key and was
@@ -150,13 +177,14 @@ func (l *Listener) acceptCarriers() {
 // be.
 func (l *Listener) admit(carrier net.Conn) {
 	c := Server(carrier, l.config)
+	host := hostOf(carrier)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for l.err == nil && len(l.pending)+l.waiting >= l.config.maxPending() {
 		if len(l.pending) > 0 {
-			oldest := l.pending[0]
-			l.pending = l.pending[1:]
-			oldest.hs.interrupt(errCrowdedOut)
+			i := mostDispensable(l.pending)
+			l.pending[i].conn.hs.interrupt(errCrowdedOut)
+			l.pending = slices.Delete(l.pending, i, i+1)
 			break
 		}
 		l.freed.Wait() // all have finished: the program must call Accept
@@ -165,22 +193,41 @@ func (l *Listener) admit(carrier net.Conn) {
 		carrier.Close()
 		return
 	}
-	l.pending = append(l.pending, c)
+	l.pending = append(l.pending, pending{c, host})
 	l.running.Go(func() { l.handshake(c) })
 }
 
-var errCrowdedOut = errors.New("securesp: too many handshakes at once: dropped the one that took longest")
+// mostDispensable returns which handshake to drop for a newcomer: one of the
+// host that has most of them, so that no host keeps others out; of these one
+// that has not said HELLO, if there is any; of these the oldest.
+func mostDispensable(list []pending) (index int) {
+	ofHost := make(map[string]int)
+	for _, p := range list {
+		ofHost[p.host]++
+	}
+	cost := func(p pending) int {
+		cost := 2 * ofHost[p.host]
+		if !p.conn.hs.heard.Load() {
+			cost++
+		}
+		return cost
+	}
+	most := 0
+	for i, p := range list {
+		if c := cost(p); c > most {
+			index, most = i, c
+		}
+	}
+	return index
+}
+
+var errCrowdedOut = errors.New("securesp: too many handshakes at once: dropped this one")
 
 // handshake sees one connection through to Accept.
 func (l *Listener) handshake(c *Conn) {
 	err := c.HandshakeContext(l.ctx)
 	l.mu.Lock()
-	for i, p := range l.pending {
-		if p == c {
-			l.pending = append(l.pending[:i:i], l.pending[i+1:]...)
-			break
-		}
-	}
+	l.pending = slices.DeleteFunc(l.pending, func(p pending) bool { return p.conn == c })
 	if err == nil {
 		l.waiting++
 	}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/securesp/securesp/trust"
@@ -13,7 +14,8 @@ import (
 
 // handshakeRun is the one run of a connection's handshake.
 type handshakeRun struct {
-	done chan struct{} // closed when err, and on success the Conn, is set
+	done  chan struct{} // closed when err, and on success the Conn, is set
+	heard atomic.Bool   // a whole HELLO that we can answer has arrived
 
 	mu       sync.Mutex
 	begun    bool

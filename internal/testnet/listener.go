@@ -19,8 +19,15 @@ func Listen(capacity int) *Listener {
 }
 
 // Dial connects to the listener: it waits for an Accept.
-func (l *Listener) Dial() (*Conn, error) {
+func (l *Listener) Dial() (*Conn, error) { return l.DialFrom(nil) }
+
+// DialFrom is Dial from the given address, which is what the listener's side
+// has as its RemoteAddr unless it is nil.
+func (l *Listener) DialFrom(from net.Addr) (*Conn, error) {
 	near, far := Pipe(l.capacity)
+	if from != nil {
+		far.remote = from
+	}
 	select {
 	case l.conns <- far:
 		return near, nil
