@@ -19,6 +19,7 @@ import (
 // The handshake then fails if the two ends of the carrier are not the same
 // channel. (SPEC §2)
 type ChannelBinder interface {
+	// ChannelBinding returns the 32 bytes, or why there are none.
 	ChannelBinding() ([]byte, error)
 }
 
