@@ -47,7 +47,6 @@ var notShown = map[string]bool{
 	"mechanism PacketSession.Index":  true,
 	"mechanism PacketSession.Erase":  true,
 	"mechanism/curve Messages.Erase": true,
-	"mechanism/mechtest Run":         true,
 	"e2e Client.SetServices":         true,
 	"e2e Group.Rollover":             true,
 	"e2e Group.Ratchet":              true,
