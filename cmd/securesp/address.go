@@ -90,18 +90,23 @@ func listenPlain(e endpoint, mode fs.FileMode) (net.Listener, error) {
 	return l, nil
 }
 
-// removeStale removes a socket file if connecting to it is refused, and
-// reports whether it did.
+// removeStale removes a socket file on which nobody listens, and reports
+// whether it did. It is the same as the library's for sealed sockets.
 func removeStale(path string) bool {
-	info, err := os.Lstat(path)
-	if err != nil || info.Mode().Type() != fs.ModeSocket {
+	before, err := os.Lstat(path)
+	if err != nil || before.Mode().Type() != fs.ModeSocket {
 		return false
 	}
 	c, err := net.DialTimeout("unix", path, time.Second)
 	if err == nil {
 		c.Close()
+		return false
 	}
-	return errors.Is(err, syscall.ECONNREFUSED) && os.Remove(path) == nil
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return false
+	}
+	after, err := os.Lstat(path) // somebody else may have replaced it by now
+	return err == nil && os.SameFile(before, after) && os.Remove(path) == nil
 }
 
 // listenSealed listens for sealed connections, and logs who fails to make one.
