@@ -200,7 +200,9 @@ func (e *endpoint) newPipe(conn *securesp.Conn, config *securesp.Config) *pipe {
 		}
 		_ = t.SetNoDelay(e.noDelay)
 	}
-	return &pipe{conn: conn, log: config.Logger, onDrop: e.onDrop, maxRecv: e.maxRecvSize}
+	p := &pipe{conn: conn, log: config.Logger, onDrop: e.onDrop, maxRecv: e.maxRecvSize}
+	p.receive = p.memory
+	return p
 }
 
 // matches compares the SP protocols that the peer has stated with ours.
