@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -133,6 +134,13 @@ func TestMaxRecvSize(t *testing.T) {
 			is.True(strings.Contains(log.String(), "dropped")) // without a hook at least this
 			log.Reset()
 		}
+		for n := 3; n <= 100; n++ {
+			is.NoErr(client.Send(message(header, pattern(limit))))
+			is.Equal(<-dropped, limit+len(header)) // the hook hears of each
+			heard := strings.Contains(log.String(), fmt.Sprint("dropped=", n, " "))
+			is.Equal(heard, n&(n-1) == 0) // the log does not
+		}
+		is.Equal(strings.Count(log.String(), "\n"), 5) // 4, 8, 16, 32, 64
 		is.NoErr(client.Send(message(header, []byte("next"))))
 		m, err := server.Recv()
 		is.NoErr(err) // the connection lives on

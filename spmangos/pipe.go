@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 
 	"go.nanomsg.org/mangos/v3"
 	"go.nanomsg.org/mangos/v3/transport"
@@ -20,6 +21,7 @@ type pipe struct {
 	log     *slog.Logger
 	onDrop  DropHook
 	maxRecv int
+	dropped atomic.Uint64
 
 	// What Recv receives into. One Recv runs at a time.
 	receiving *mangos.Message
@@ -49,12 +51,13 @@ func (p *pipe) Send(m *mangos.Message) error {
 	return nil
 }
 
-// drop reports that m will not be sent.
+// drop reports that m will not be sent. The log hears of the first such message
+// and each time that their number has doubled, the hook of all.
 func (p *pipe) drop(m *mangos.Message) {
 	state := p.conn.ConnectionState()
-	if p.log != nil {
+	if n := p.dropped.Add(1); p.log != nil && n&(n-1) == 0 {
 		p.log.Warn("securesp: dropped a message larger than the peer accepts",
-			"remote", p.conn.RemoteAddr().String(), "size", len(m.Header)+len(m.Body), "limit", state.PeerMaxMessageSize)
+			"remote", p.conn.RemoteAddr().String(), "dropped", n, "size", len(m.Header)+len(m.Body), "limit", state.PeerMaxMessageSize)
 	}
 	if p.onDrop != nil {
 		p.onDrop(m, state)
