@@ -9,12 +9,12 @@ import (
 	"net"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"go.nanomsg.org/mangos/v3"
 
 	"github.com/securesp/securesp"
+	"github.com/securesp/securesp/internal/errno"
 	"github.com/securesp/securesp/mechanism"
 )
 
@@ -227,9 +227,9 @@ func (e *endpoint) report(config *securesp.Config, err *securesp.HandshakeError)
 // programs compare with ==, unless ours says more: then it matches both.
 func toMangos(err error) error {
 	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
+	case errno.IsAddrInUse(err):
 		return mangos.ErrAddrInUse
-	case errors.Is(err, syscall.ECONNREFUSED):
+	case errno.IsConnRefused(err):
 		return mangos.ErrConnRefused
 	case errors.Is(err, securesp.ErrNotSecureSP):
 		return alsoError{err, mangos.ErrBadHeader}
