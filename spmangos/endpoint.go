@@ -18,7 +18,7 @@ import (
 	"github.com/securesp/securesp/mechanism"
 )
 
-// Entries of the READY record (SPEC §3): the SP protocol numbers, u16.
+// Entries of the READY record (SPEC §4.8): the SP protocol numbers, u16.
 const (
 	tlvOwnProtocol  = 0x10
 	tlvPeerProtocol = 0x11

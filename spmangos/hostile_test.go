@@ -12,6 +12,7 @@ import (
 	"github.com/matryer/is"
 	"go.nanomsg.org/mangos/v3"
 	"go.nanomsg.org/mangos/v3/protocol/pair"
+	"go.nanomsg.org/mangos/v3/protocol/rep"
 	"go.nanomsg.org/mangos/v3/protocol/req"
 	"go.nanomsg.org/mangos/v3/transport"
 	_ "go.nanomsg.org/mangos/v3/transport/tcp" // plain peers
@@ -71,6 +72,56 @@ func TestProtocolMismatch(t *testing.T) {
 		good.dial(url, options(client))
 		good.send("still there")
 		a.expect("still there")
+	})
+}
+
+// TestWire speaks to a REP socket by the bytes of SPEC §4.8.
+func TestWire(t *testing.T) {
+	each(t, func(t *testing.T, s scheme) {
+		is := is.New(t)
+		server, client := configs(t)
+		atServer := reportsOf(server)
+		sock := open(t, rep.NewSocket)
+		address := strings.TrimPrefix(sock.listen(s.url(t), options(server)), s.name+"://")
+		dial := func(own, peer []byte) *securesp.Conn {
+			is.Helper()
+			c := client.Clone()
+			c.Extensions = make(map[uint8][]byte)
+			if own != nil {
+				c.Extensions[0x10] = own
+			}
+			if peer != nil {
+				c.Extensions[0x11] = peer
+			}
+			conn, err := securesp.Dial(s.network, address, c)
+			is.NoErr(err)
+			return conn
+		}
+		req, rep := []byte{0, 0x30}, []byte{0, 0x31}
+		for _, c := range [][2][]byte{
+			{nil, nil}, {req, nil}, {nil, rep}, // absent
+			{{0x30}, rep}, {req, {0x31}}, {{0, 0, 0x30}, rep}, {req, {}}, // of another length
+			{rep, req}, {req, req}, {{0x30, 0}, {0x31, 0}}, // others
+		} {
+			conn := dial(c[0], c[1])
+			_, err := conn.ReadMessage(nil)
+			var closed *securesp.CloseError
+			is.True(errors.As(err, &closed))
+			is.Equal(int(closed.Code), 2)
+			is.True(errors.Is(atServer.next(t), mangos.ErrBadProto))
+			conn.Close()
+		}
+		conn := dial(req, rep)
+		defer conn.Close()
+		said := conn.ConnectionState().Extensions
+		is.Equal(string(said[0x10]), "\x00\x31")
+		is.Equal(string(said[0x11]), "\x00\x30")
+		is.NoErr(conn.WriteMessage([]byte("\x80\x00\x00\x07ask"))) // REQ's header, then the body
+		sock.expect("ask")
+		sock.send("answer")
+		m, err := conn.ReadMessage(nil)
+		is.NoErr(err)
+		is.Equal(string(m), "\x80\x00\x00\x07answer")
 	})
 }
 
