@@ -125,6 +125,34 @@ func TestWire(t *testing.T) {
 	})
 }
 
+// TestVersion: a peer of another version is told apart, under mangos' name, too.
+func TestVersion(t *testing.T) {
+	eachStream(t, func(t *testing.T, s scheme) {
+		is := is.New(t)
+		_, client := configs(t)
+		url := s.fixed(t)
+		l, err := net.Listen(s.network, strings.TrimPrefix(url, s.name+"://"))
+		is.NoErr(err)
+		t.Cleanup(func() { l.Close() })
+		answered := make(chan error, 1)
+		go func() {
+			c, err := l.Accept()
+			if err == nil {
+				defer c.Close()
+				if _, err = c.Read(make([]byte, 8192)); err == nil { // it is one write
+					_, err = c.Write([]byte("\x00SPS\x02\x00\x00\x00"))
+				}
+				io.Copy(io.Discard, c)
+			}
+			answered <- err
+		}()
+		_, err = newDialer(t, s, url, options(client)).Dial()
+		is.True(errors.Is(err, mangos.ErrBadVersion))
+		is.True(errors.Is(err, securesp.ErrVersion))
+		is.NoErr(<-answered)
+	})
+}
+
 // TestPlainPeers: mangos without security on either side, told apart from
 // other strangers.
 func TestPlainPeers(t *testing.T) {
