@@ -117,12 +117,30 @@ func (c *Conn) ReadMessage(dst []byte) ([]byte, error) {
 	if err := c.await(&c.deadlines.read); err != nil {
 		return dst, c.opError("read", err)
 	}
-	dst, err := c.receiver.readMessage(dst)
+	dst, err := c.receiver.readMessage(dst, nil)
 	if err != nil {
 		return dst, c.opError("read", err)
 	}
 	c.sender.noteRead()
 	return dst, nil
+}
+
+// ReadMessageFunc is ReadMessage for who would rather hold no memory while
+// nothing comes: once a message is there, or its beginning, it calls get, and
+// fills the slice that get returns from its start. size is the message's, as
+// far as that is known: at least what has come of it, at most
+// Config.MaxMessageSize, and only the sender's word. After an error, what get
+// returned is free for other use.
+func (c *Conn) ReadMessageFunc(get func(size int) []byte) ([]byte, error) {
+	if err := c.await(&c.deadlines.read); err != nil {
+		return nil, c.opError("read", err)
+	}
+	m, err := c.receiver.readMessage(nil, get)
+	if err != nil {
+		return nil, c.opError("read", err)
+	}
+	c.sender.noteRead()
+	return m, nil
 }
 
 // Write sends p as one message. If p is empty it does nothing. On a timeout it

@@ -236,7 +236,7 @@ func FuzzRecords(f *testing.F) {
 		c.receiver.init(c, fuzzSession(t), nil)
 		total := 0
 		for {
-			m, err := c.receiver.readMessage(nil)
+			m, err := c.receiver.readMessage(nil, nil)
 			if err != nil {
 				break
 			}

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/matryer/is"
 
@@ -281,4 +283,64 @@ func TestCoalescing(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestReadMessageFunc asks for memory only once there is something to put into
+// it, and says how much.
+func TestReadMessageFunc(t *testing.T) {
+	is := is.New(t)
+	w := wireSuite(t, mechanism.XXAESGCM)
+	defer w.close()
+	mem := make([]byte, 8, 100<<10)
+	asked := 0
+	get := func(size int) []byte { asked = size; return mem } // its length means nothing
+	read := func() ([]byte, error) { asked = -1; return w.b.ReadMessageFunc(get) }
+
+	is.NoErr(w.b.SetReadDeadline(time.Now().Add(-time.Second)))
+	_, err := read()
+	is.True(errors.Is(err, os.ErrDeadlineExceeded))
+	is.NoErr(w.b.SetReadDeadline(time.Now().Add(time.Millisecond)))
+	_, err = read()
+	is.True(errors.Is(err, os.ErrDeadlineExceeded))
+	is.Equal(asked, -1) // nothing has come
+	is.NoErr(w.b.SetReadDeadline(time.Time{}))
+
+	for _, n := range []int{0, 1, 16 << 10, 40 << 10, 100 << 10, 200 << 10} {
+		p := noiseBytes(uint64(n), n)
+		sent := make(chan error, 1)
+		go func() { sent <- w.a.WriteMessage(p) }()
+		m, err := read()
+		is.NoErr(err)
+		is.Equal(asked, n) // of a message sent in one piece, all
+		is.True(bytes.Equal(m, p))
+		is.Equal(n > 0 && n <= cap(mem), n > 0 && &m[0] == &mem[0]) // there, if it fits
+		is.NoErr(<-sent)
+	}
+
+	// A Write says less of what is to come, and what a timeout has left
+	// counts as the beginning.
+	var held []byte
+	w.near.Tap(func(b []byte) ([]byte, bool) {
+		held = append(held, b...)
+		return nil, false
+	})
+	p := noiseBytes(7, 40<<10)
+	_, err = w.a.Write(p)
+	is.NoErr(err)
+	is.NoErr(w.a.Flush())
+	w.near.Tap(nil)
+	start := w.b.Stats().CarrierReceived
+	w.near.Inject(held[:len(held)-10])
+	for w.b.Stats().CarrierReceived-start < uint64(len(held)-10) {
+		is.NoErr(w.b.SetReadDeadline(time.Now().Add(time.Millisecond)))
+		m, err := read()
+		is.True(errors.Is(err, os.ErrDeadlineExceeded))
+		is.Equal(len(m), 0)
+	}
+	is.NoErr(w.b.SetReadDeadline(time.Time{}))
+	w.near.Inject(held[len(held)-10:])
+	m, err := read()
+	is.NoErr(err)
+	is.True(asked > 0 && asked < len(p))
+	is.True(bytes.Equal(m, p))
 }

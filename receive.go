@@ -111,14 +111,18 @@ func (r *receiver) consume(n int) int {
 }
 
 // readMessage appends the next message to dst, or what earlier reads left of
-// the current one.
-func (r *receiver) readMessage(dst []byte) ([]byte, error) {
+// the current one. If get is not nil, it takes the place of dst as soon as there
+// is something to append.
+func (r *receiver) readMessage(dst []byte, get func(size int) []byte) ([]byte, error) {
 	if err := r.lock(); err != nil {
 		return dst, err
 	}
 	defer r.unlock()
 	start, limit := len(dst), r.conn.config.maxMessageSize()
 	if len(r.kept) > 0 {
+		if get != nil {
+			dst, get = get(len(r.kept))[:0], nil
+		}
 		dst = append(dst, r.kept...)
 		r.kept = nil
 	}
@@ -130,6 +134,13 @@ func (r *receiver) readMessage(dst []byte) ([]byte, error) {
 		}
 		if r.size > limit-(len(dst)-start) || r.stated && r.claim > uint64(limit) {
 			return dst[:start], r.fail(ErrMessageTooLarge, CloseTooLarge)
+		}
+		if get != nil {
+			size := r.size
+			if r.more && r.stated {
+				size = int(r.claim) // not above limit
+			}
+			dst, get = get(size)[:0], nil
 		}
 		dst = append(dst, r.record[:r.size]...)
 		r.consume(r.size)

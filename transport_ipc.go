@@ -2,13 +2,13 @@ package securesp
 
 import (
 	"context"
-	"errors"
 	"io/fs"
 	"net"
 	"os"
 	"strings"
-	"syscall"
 	"time"
+
+	"github.com/securesp/securesp/internal/errno"
 )
 
 // ipc carries connections over UNIX sockets.
@@ -38,7 +38,7 @@ func enlargeBuffer(c net.Conn) {
 // replaced; one on which somebody answers, or that is no socket, is not.
 func listenIPC(_, address string, config *Config) (net.Listener, error) {
 	l, err := net.Listen("unix", address)
-	if errors.Is(err, syscall.EADDRINUSE) && removeStale(address) {
+	if errno.IsAddrInUse(err) && removeStale(address) {
 		l, err = net.Listen("unix", address)
 	}
 	if err != nil {
@@ -65,7 +65,7 @@ func removeStale(path string) bool {
 		c.Close()
 		return false
 	}
-	if !errors.Is(err, syscall.ECONNREFUSED) {
+	if !errno.IsConnRefused(err) {
 		return false
 	}
 	after, err := os.Lstat(path) // somebody else may have replaced it by now

@@ -18,6 +18,7 @@ import (
 	"go.nanomsg.org/mangos/v3/protocol/req"
 
 	"github.com/securesp/securesp"
+	"github.com/securesp/securesp/internal/leak"
 	"github.com/securesp/securesp/keys"
 	"github.com/securesp/securesp/mechanism"
 	"github.com/securesp/securesp/spmangos"
@@ -138,6 +139,33 @@ func TestStopOnAuthError(t *testing.T) {
 	})
 }
 
+// TestSocketStopsOnAuthError: a mangos socket does not come back to who has
+// refused it. Another one shows that time has passed: it does come back.
+func TestSocketStopsOnAuthError(t *testing.T) {
+	each(t, func(t *testing.T, s scheme) {
+		is := is.New(t)
+		server, client := configs(t)
+		stubborn := &securesp.Config{Identity: identity(t), Trust: client.Trust}
+		var asked atomic.Int32
+		server.Trust = trust.Func(func(_ context.Context, p trust.Peer) error {
+			if p.Key == client.Identity.Public() {
+				asked.Add(1)
+			}
+			return trust.ErrDenied
+		})
+		atClient, atStubborn := reportsOf(client), reportsOf(stubborn)
+		a, b, c := open(t, pair.NewSocket), open(t, pair.NewSocket), open(t, pair.NewSocket)
+		url := a.listen(s.url(t), options(server))
+		is.NoErr(b.DialOptions(url, options(client, mangos.OptionDialAsynch, true, spmangos.OptionStopOnAuthError, true)))
+		is.True(errors.Is(atClient.next(t), securesp.ErrRefused))
+		is.NoErr(c.DialOptions(url, options(stubborn, mangos.OptionDialAsynch, true)))
+		for range 5 {
+			is.True(errors.Is(atStubborn.next(t), securesp.ErrRefused))
+		}
+		is.Equal(asked.Load(), int32(1))
+	})
+}
+
 // TestWhoSentIt: a server knows the sender of each message, whatever the
 // message says.
 func TestWhoSentIt(t *testing.T) {
@@ -186,6 +214,7 @@ func TestWhoSentIt(t *testing.T) {
 // one has no state.
 func TestNoKey(t *testing.T) {
 	is := is.New(t)
+	leak.Check(t)
 	psk, err := keys.GenerateShared()
 	is.NoErr(err)
 	a, b := open(t, pair.NewSocket), open(t, pair.NewSocket)

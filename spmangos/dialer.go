@@ -2,6 +2,7 @@ package spmangos
 
 import (
 	"errors"
+	"log/slog"
 	"net"
 
 	"go.nanomsg.org/mangos/v3"
@@ -27,6 +28,7 @@ func (d *dialer) Dial() (transport.Pipe, error) {
 	}
 	config, err := d.securespConfig()
 	if err != nil {
+		d.note(&securesp.Config{Logger: slog.Default()}, err) // there is no other
 		return nil, err
 	}
 	p, err := d.dial(config)

@@ -9,16 +9,16 @@ import (
 	"net"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"go.nanomsg.org/mangos/v3"
 
 	"github.com/securesp/securesp"
+	"github.com/securesp/securesp/internal/errno"
 	"github.com/securesp/securesp/mechanism"
 )
 
-// Entries of the READY record (SPEC §3): the SP protocol numbers, u16.
+// Entries of the READY record (SPEC §4.8): the SP protocol numbers, u16.
 const (
 	tlvOwnProtocol  = 0x10
 	tlvPeerProtocol = 0x11
@@ -200,7 +200,9 @@ func (e *endpoint) newPipe(conn *securesp.Conn, config *securesp.Config) *pipe {
 		}
 		_ = t.SetNoDelay(e.noDelay)
 	}
-	return &pipe{conn: conn, log: config.Logger, onDrop: e.onDrop, maxRecv: e.maxRecvSize}
+	p := &pipe{conn: conn, log: config.Logger, onDrop: e.onDrop, maxRecv: e.maxRecvSize}
+	p.receive = p.memory
+	return p
 }
 
 // matches compares the SP protocols that the peer has stated with ours.
@@ -225,9 +227,9 @@ func (e *endpoint) report(config *securesp.Config, err *securesp.HandshakeError)
 // programs compare with ==, unless ours says more: then it matches both.
 func toMangos(err error) error {
 	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
+	case errno.IsAddrInUse(err):
 		return mangos.ErrAddrInUse
-	case errors.Is(err, syscall.ECONNREFUSED):
+	case errno.IsConnRefused(err):
 		return mangos.ErrConnRefused
 	case errors.Is(err, securesp.ErrNotSecureSP):
 		return alsoError{err, mangos.ErrBadHeader}

@@ -73,10 +73,14 @@ func TestSocketFileOptions(t *testing.T) {
 		is.Equal(info.Mode().Perm(), want)
 	}
 	sock := open(t, pair.NewSocket)
-	for name, value := range map[string]interface{}{
-		"UNIX-IPC-CHMOD": uint32(0o1777), "UNIX-IPC-OWNER": "root", "UNIX-IPC-GROUP": uint32(0),
+	for _, c := range []struct {
+		name  string
+		value interface{}
+	}{
+		{"UNIX-IPC-CHMOD", uint32(0o1777)}, {"UNIX-IPC-CHMOD", uint32(0)}, {"UNIX-IPC-CHMOD", fs.FileMode(0)},
+		{"UNIX-IPC-OWNER", "root"}, {"UNIX-IPC-GROUP", uint32(0)},
 	} {
-		_, err := sock.NewListener("securesp+ipc:///nowhere", options(server, name, value))
+		_, err := sock.NewListener("securesp+ipc:///nowhere", options(server, c.name, c.value))
 		is.Equal(err, mangos.ErrBadValue)
 	}
 	if os.Getuid() != 0 {

@@ -146,7 +146,7 @@ func (l *listener) SetOption(name string, value interface{}) error {
 			ok = setIf(&number, value, nil)
 			mode = fs.FileMode(number)
 		}
-		ok = ok && mode&^fs.ModePerm == 0
+		ok = ok && mode != 0 && mode&^fs.ModePerm == 0 // nobody connects with 0
 		if ok {
 			l.socketMode = mode
 		}

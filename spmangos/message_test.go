@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -97,6 +98,35 @@ func TestManyInARow(t *testing.T) {
 	})
 }
 
+// TestCloseFlushes: what was sent before Close arrives, however much it is.
+func TestCloseFlushes(t *testing.T) {
+	each(t, func(t *testing.T, s scheme) {
+		const count = 5000
+		is := is.New(t)
+		sc, cc := configs(t)
+		server, client := pipes(t, s, options(sc), options(cc))
+		closed := make(chan error, 1)
+		go func() {
+			for i := range count {
+				if err := client.Send(message(nil, binary.BigEndian.AppendUint32(nil, uint32(i)))); err != nil {
+					closed <- err
+					return
+				}
+			}
+			closed <- client.Close()
+		}()
+		for i := range count {
+			m, err := server.Recv()
+			is.NoErr(err)
+			is.Equal(binary.BigEndian.Uint32(m.Body), uint32(i))
+			m.Free()
+		}
+		_, err := server.Recv()
+		is.Equal(err, mangos.ErrClosed)
+		is.NoErr(<-closed)
+	})
+}
+
 // TestMaxRecvSize sends messages around the receiver's limit, which counts the
 // SP header. One that is too large is dropped where it comes from, and said to
 // be; the connection lives on.
@@ -133,6 +163,13 @@ func TestMaxRecvSize(t *testing.T) {
 			is.True(strings.Contains(log.String(), "dropped")) // without a hook at least this
 			log.Reset()
 		}
+		for n := 3; n <= 100; n++ {
+			is.NoErr(client.Send(message(header, pattern(limit))))
+			is.Equal(<-dropped, limit+len(header)) // the hook hears of each
+			heard := strings.Contains(log.String(), fmt.Sprint("dropped=", n, " "))
+			is.Equal(heard, n&(n-1) == 0) // the log does not
+		}
+		is.Equal(strings.Count(log.String(), "\n"), 5) // 4, 8, 16, 32, 64
 		is.NoErr(client.Send(message(header, []byte("next"))))
 		m, err := server.Recv()
 		is.NoErr(err) // the connection lives on

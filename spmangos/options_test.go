@@ -1,7 +1,11 @@
 package spmangos_test
 
 import (
+	"bytes"
 	"errors"
+	"io"
+	"log"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -195,6 +199,107 @@ func TestWithoutConfig(t *testing.T) {
 		is.True(ok)
 		is.Equal(key, client.Identity.Public())
 	})
+}
+
+// TestNoConfigInBackground: nobody sees what an asynchronous dial returns, so
+// the program's log has to say that there is no config, but not at each try.
+func TestNoConfigInBackground(t *testing.T) {
+	is := is.New(t)
+	leak.Check(t)
+	s := schemes[0]
+	var lines bytes.Buffer
+	divertLog(t, &lines)
+	url := s.fixed(t)
+	d := newDialer(t, s, url, nil)
+	for range 3 {
+		_, err := d.Dial()
+		is.True(errors.Is(err, securesp.ErrConfig))
+	}
+	is.Equal(strings.Count(lines.String(), "\n"), 1) // said once
+	is.True(strings.Contains(lines.String(), "OptionConfig") && strings.Contains(lines.String(), url))
+
+	d = newDialer(t, s, url, map[string]interface{}{spmangos.OptionStopOnAuthError: true})
+	_, err := d.Dial()
+	is.True(errors.Is(err, securesp.ErrConfig))
+	_, err = d.Dial()
+	is.Equal(err, mangos.ErrClosed) // a mistake does not go away by itself
+
+	// With mangos' own background dial, until there is a default.
+	heard := make(lineWriter, 16)
+	divertLog(t, heard)
+	server, client := configs(t)
+	a, b := open(t, pair.NewSocket), open(t, pair.NewSocket)
+	is.NoErr(b.DialOptions(url, map[string]interface{}{mangos.OptionDialAsynch: true}))
+	is.True(strings.Contains(<-heard, "OptionConfig"))
+	spmangos.SetDefault(client)
+	t.Cleanup(func() { spmangos.SetDefault(nil) })
+	a.listen(url, options(server))
+	a.await(mangos.PipeEventAttached)
+}
+
+// divertLog has the program's log go to w until the test ends.
+func divertLog(t *testing.T, w io.Writer) {
+	previous, output, flags := slog.Default(), log.Writer(), log.Flags()
+	slog.SetDefault(slog.New(slog.NewTextHandler(w, nil)))
+	t.Cleanup(func() {
+		slog.SetDefault(previous)
+		log.SetOutput(output) // SetDefault has changed both
+		log.SetFlags(flags)
+	})
+}
+
+// lineWriter gets the lines of a log.
+type lineWriter chan string
+
+func (w lineWriter) Write(p []byte) (int, error) {
+	w <- string(p)
+	return len(p), nil
+}
+
+// TestCannotConnect: that nobody is there is logged when it begins, and again
+// after there was somebody.
+func TestCannotConnect(t *testing.T) {
+	is := is.New(t)
+	leak.Check(t)
+	s := schemes[0]
+	sc, cc := configs(t)
+	var log bytes.Buffer
+	cc.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	url := s.fixed(t)
+	d := newDialer(t, s, url, options(cc))
+	count := func() int { return strings.Count(log.String(), "cannot connect") }
+	for range 3 {
+		_, err := d.Dial()
+		is.Equal(err, mangos.ErrConnRefused)
+	}
+	is.Equal(count(), 1)
+	l, err := s.tran.NewListener(url, info(t))
+	is.NoErr(err)
+	is.NoErr(l.SetOption(spmangos.OptionConfig, sc))
+	is.NoErr(l.Listen())
+	p, err := d.Dial()
+	is.NoErr(err)
+	q, err := l.Accept()
+	is.NoErr(err)
+	closed := make(chan error)
+	go func() { closed <- p.Close() }()
+	is.NoErr(q.Close())
+	is.NoErr(<-closed)
+	is.NoErr(l.Close())
+	for range 2 {
+		_, err := d.Dial()
+		is.True(err != nil)
+	}
+	is.Equal(count(), 2)
+
+	// A configuration that cannot work is reported by way of the hook.
+	bad := &securesp.Config{Identity: cc.Identity} // whom to trust?
+	reports := reportsOf(bad)
+	sock := open(t, pair.NewSocket)
+	is.NoErr(sock.DialOptions(url, options(bad, mangos.OptionDialAsynch, true, spmangos.OptionStopOnAuthError, true)))
+	h := reports.next(t)
+	is.Equal(h.Stage, "configuration")
+	is.True(errors.Is(h, securesp.ErrConfig))
 }
 
 func TestAnonymousPort(t *testing.T) {

@@ -1,6 +1,7 @@
 package spmangos_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"sync"
@@ -175,6 +176,46 @@ func untilHeard(t *testing.T, from, to *socket) {
 			return
 		}
 		is.Equal(string(m), "are you there?")
+	}
+}
+
+// TestShared sends messages to many peers at once, all of whose pipes read the
+// same mangos.Message.
+func TestShared(t *testing.T) {
+	for _, p := range []struct {
+		name       string
+		hub, spoke opener
+	}{
+		{"PUB", pub.NewSocket, sub.NewSocket},
+		{"SURVEY", surveyor.NewSocket, respondent.NewSocket},
+		{"BUS", bus.NewSocket, bus.NewSocket},
+		{"STAR", star.NewSocket, star.NewSocket},
+	} {
+		t.Run(p.name, func(t *testing.T) {
+			each(t, func(t *testing.T, s scheme) {
+				is := is.New(t)
+				sc, cc := configs(t)
+				hub := open(t, p.hub)
+				url := hub.listen(s.url(t), options(sc))
+				var spokes []*socket
+				for range 20 {
+					spoke := open(t, p.spoke)
+					subscribe(spoke)
+					spoke.dial(url, options(cc))
+					hub.await(mangos.PipeEventAttached)
+					spokes = append(spokes, spoke)
+				}
+				for _, n := range []int{0, 1, 100, 5000, 40_000, 100_000} {
+					body := pattern(n)
+					is.NoErr(hub.Send(body))
+					for _, spoke := range spokes {
+						got, err := spoke.Recv()
+						is.NoErr(err)
+						is.True(bytes.Equal(got, body))
+					}
+				}
+			})
+		})
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 
 	"go.nanomsg.org/mangos/v3"
 	"go.nanomsg.org/mangos/v3/transport"
@@ -20,7 +21,11 @@ type pipe struct {
 	log     *slog.Logger
 	onDrop  DropHook
 	maxRecv int
-	guess   int // the size of the last message received; one Recv runs at a time
+	dropped atomic.Uint64
+
+	// What Recv receives into. One Recv runs at a time.
+	receiving *mangos.Message
+	receive   func(size int) []byte // p.memory, bound once
 
 	mu  sync.Mutex
 	err error // what ended the pipe
@@ -46,12 +51,13 @@ func (p *pipe) Send(m *mangos.Message) error {
 	return nil
 }
 
-// drop reports that m will not be sent.
+// drop reports that m will not be sent. The log hears of the first such message
+// and each time that their number has doubled, the hook of all.
 func (p *pipe) drop(m *mangos.Message) {
 	state := p.conn.ConnectionState()
-	if p.log != nil {
+	if n := p.dropped.Add(1); p.log != nil && n&(n-1) == 0 {
 		p.log.Warn("securesp: dropped a message larger than the peer accepts",
-			"remote", p.conn.RemoteAddr().String(), "size", len(m.Header)+len(m.Body), "limit", state.PeerMaxMessageSize)
+			"remote", p.conn.RemoteAddr().String(), "dropped", n, "size", len(m.Header)+len(m.Body), "limit", state.PeerMaxMessageSize)
 	}
 	if p.onDrop != nil {
 		p.onDrop(m, state)
@@ -60,17 +66,23 @@ func (p *pipe) drop(m *mangos.Message) {
 
 // Recv returns the next message, all of it in Body.
 func (p *pipe) Recv() (*mangos.Message, error) {
-	// A message of about the last one's size finds its memory in mangos'
-	// pools; any other is read all the same.
-	m := mangos.NewMessage(min(p.guess, maxPooled))
-	body, err := p.conn.ReadMessage(m.Body)
+	body, err := p.conn.ReadMessageFunc(p.receive)
+	m := p.receiving
+	p.receiving = nil
 	if err != nil {
-		m.Free()
+		m.Free() // it may be nil
 		return nil, p.fail(err)
 	}
 	m.Body = body
-	p.guess = len(body)
 	return m, nil
+}
+
+// memory returns the memory of a message from mangos' pools: only when there
+// is something to put into it, for pipes may be many and mostly idle. A message
+// too large for the pools grows as it comes, since its size is only claimed.
+func (p *pipe) memory(size int) []byte {
+	p.receiving = mangos.NewMessage(min(size, maxPooled))
+	return p.receiving.Body
 }
 
 // maxPooled is the size of the largest message whose memory mangos pools.

@@ -13,6 +13,9 @@
 // Config.Trust. A program that closes pipes in its event hook must do so on
 // mangos.PipeEventAttached: mangos v3.4.2 deadlocks if one is closed while
 // attaching.
+//
+// mangos cannot stop a dial in progress either, so one may outlive its socket's
+// Close, by at most Config.HandshakeTimeout; its connection is then closed.
 package spmangos
 
 import (
@@ -73,7 +76,8 @@ func Options(config *securesp.Config) map[string]interface{} {
 var defaultConfig atomic.Pointer[securesp.Config]
 
 // SetDefault sets the config of dialers and listeners that are not given
-// OptionConfig, for the whole program. Without it those fail.
+// OptionConfig, for the whole program. Without it those fail, and a dialer in
+// the background, which has nobody to tell, says so once to slog.Default.
 func SetDefault(config *securesp.Config) { defaultConfig.Store(config) }
 
 // PeerKey returns the key that the pipe's peer has proved: of the sender, if

@@ -218,9 +218,12 @@ func (s *socket) send(body string) {
 func (s *socket) expect(body string) {
 	s.t.Helper()
 	is := is.New(s.t)
-	got, err := s.Recv()
-	is.NoErr(err)               // receive
-	is.Equal(string(got), body) // as it was sent
+	m, err := s.RecvMsg()
+	is.NoErr(err)                  // receive
+	is.Equal(string(m.Body), body) // as it was sent
+	_, ok := spmangos.PeerKey(m.Pipe)
+	is.True(ok) // and it is known by whom
+	m.Free()
 }
 
 // info is what transports ask a socket for.

@@ -7,10 +7,10 @@ import (
 	"net"
 	"os"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/securesp/securesp"
+	"github.com/securesp/securesp/internal/errno"
 )
 
 // endpoint is where to listen or dial: a network and an address as package
@@ -75,7 +75,7 @@ func listenPlain(e endpoint, mode fs.FileMode) (net.Listener, error) {
 	if network != "unix" {
 		return l, err
 	}
-	if errors.Is(err, syscall.EADDRINUSE) && removeStale(e.address) {
+	if errno.IsAddrInUse(err) && removeStale(e.address) {
 		l, err = net.Listen(network, e.address)
 	}
 	if err != nil {
@@ -102,7 +102,7 @@ func removeStale(path string) bool {
 		c.Close()
 		return false
 	}
-	if !errors.Is(err, syscall.ECONNREFUSED) {
+	if !errno.IsConnRefused(err) {
 		return false
 	}
 	after, err := os.Lstat(path) // somebody else may have replaced it by now

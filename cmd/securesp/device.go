@@ -3,8 +3,11 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -170,11 +173,12 @@ func (d *deviceRun) serve(ctx context.Context, newFront, newBack func() (mangos.
 // listenEnd has a socket listen.
 func (d *deviceRun) listenEnd(_ context.Context, s mangos.Socket, end deviceEnd) error {
 	options := make(map[string]interface{})
+	var mode fs.FileMode // of a plain socket file
 	if end.sealed {
 		options = spmangos.Options(d.config)
 	} else if end.network == "ipc" {
-		mode, err := d.socketMode(plainSocketMode)
-		if err != nil {
+		var err error
+		if mode, err = d.socketMode(plainSocketMode); err != nil {
 			return err
 		}
 		options["UNIX-IPC-CHMOD"] = mode
@@ -186,12 +190,33 @@ func (d *deviceRun) listenEnd(_ context.Context, s mangos.Socket, end deviceEnd)
 	if err := l.Listen(); err != nil {
 		return err
 	}
+	if options["UNIX-IPC-CHMOD"] != nil {
+		if err := checkMode(end.address, mode); err != nil {
+			return err
+		}
+	}
 	d.log.Info("listening", "address", l.Address())
 	if !end.sealed && end.network == "tcp" {
 		host, _, _ := net.SplitHostPort(strings.TrimPrefix(l.Address(), "tcp://"))
 		if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
 			d.log.Warn(exposedText, "address", l.Address())
 		}
+	}
+	return nil
+}
+
+// checkMode sees to it that a socket file is not open to more than mode lets
+// in: mangos' ipc does not tell whether it could set the mode.
+func checkMode(path string, mode fs.FileMode) error {
+	if strings.HasPrefix(path, "@") { // no file
+		return nil
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if wide := info.Mode().Perm() &^ mode; wide != 0 {
+		return fmt.Errorf("securesp: %s has mode %04o, wider than %04o", path, info.Mode().Perm(), mode)
 	}
 	return nil
 }

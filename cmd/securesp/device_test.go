@@ -109,6 +109,24 @@ func TestDeviceStranger(t *testing.T) {
 	is.Equal((<-stray.done).code, exitOK)
 }
 
+// TestDeviceOverUDP has the two devices meet over UDP.
+func TestDeviceOverUDP(t *testing.T) {
+	is := is.New(t)
+	c := newCast(t)
+	a, b := openPlain(t, pair.NewSocket), openPlain(t, pair.NewSocket)
+	l, err := b.NewListener("tcp://127.0.0.1:0", nil)
+	is.NoErr(err)
+	is.NoErr(l.Listen())
+	bob, sealed := listening(t, nil, c.asBob("device", "pair", "listen", "securesp+udp://127.0.0.1:0", "dial", l.Address())...)
+	is.True(strings.HasPrefix(sealed, "securesp+udp://"))
+	alice, plain := listening(t, nil, c.asAlice("device", "pair", "listen", "tcp://127.0.0.1:0", "dial", sealed)...)
+	is.NoErr(a.Dial(plain))
+	alice.err.await(t, `msg=connected address=securesp\+udp\S+ peer=`+c.bob)
+	bob.err.await(t, `msg=connected address=tcp`)
+	a.give(b, "there")
+	b.give(a, "and back")
+}
+
 func TestDeviceUsage(t *testing.T) {
 	c := newCast(t)
 	for name, args := range map[string][]string{

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/securesp/securesp"
+	"github.com/securesp/securesp/internal/errno"
 	"github.com/securesp/securesp/keys"
 	"github.com/securesp/securesp/mechanism"
 	"github.com/securesp/securesp/trust"
@@ -184,7 +185,7 @@ func ofHandshake(err error) diagnosis {
 		return isUnauthentic
 	case preface && errors.Is(err, securesp.ErrProtocol), errors.Is(err, mechanism.ErrMalformed):
 		return isForeign
-	case preface && (errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)):
+	case preface && (errors.Is(err, io.ErrUnexpectedEOF) || errno.IsConnReset(err)):
 		return isHungUp
 	}
 	return isFailure
@@ -205,12 +206,12 @@ func ofCarrier(err error) diagnosis {
 		switch {
 		case errors.Is(err, fs.ErrPermission):
 			return isForbidden
-		case errors.Is(err, syscall.ECONNRESET): // the peer was quicker than we
+		case errno.IsConnReset(err): // the peer was quicker than we
 			return isHungUp
 		}
 		return isNobody
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, securesp.ErrPeerSilent),
-		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		errno.IsConnReset(err), errors.Is(err, syscall.EPIPE):
 		return isCut
 	}
 	return isFailure

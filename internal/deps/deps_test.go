@@ -29,6 +29,7 @@ var own = []struct {
 	imports string
 }{
 	{"internal/leak", ""},
+	{"internal/errno", ""},
 	{"internal/overlap", ""},
 	{"internal/replay", ""},
 	{"internal/safefile", ""},
@@ -42,10 +43,10 @@ var own = []struct {
 	{"mechanism/*", "mechanism keys internal/overlap internal/replay"},
 	{"internal/zmtp", "mechanism mechanism/curve keys"},
 	{"internal/quiccarrier", "mechanism"},
-	{".", "mechanism mechanism/noise mechanism/curve mechanism/null trust keys internal/quiccarrier"},
+	{".", "mechanism mechanism/noise mechanism/curve mechanism/null trust keys internal/quiccarrier internal/errno"},
 	{"e2e", "keys mechanism mechanism/noise internal/overlap internal/replay"},
-	{"spmangos", ". e2e trust mechanism keys"},
-	{"cmd/securesp", ". e2e spmangos trust mechanism keys"},
+	{"spmangos", ". e2e trust mechanism keys internal/errno"},
+	{"cmd/securesp", ". e2e spmangos trust mechanism keys internal/errno"},
 	{"examples/*", ". e2e spmangos trust mechanism mechanism/noise mechanism/curve keys"},
 	{"internal/docs", ". trust mechanism keys"},
 }
