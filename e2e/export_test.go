@@ -41,6 +41,16 @@ func NewGroupWith(config GroupConfig, r Randomness) (*Group, error) {
 // SetSeq sets the sequence number of a member's next message.
 func SetSeq(m *Member, seq uint64) { m.seq = seq }
 
+// Gone returns how many of those who have left a member remembers.
+func Gone(m *Member) int { return len(m.gone) }
+
+// Crowd fills what a member remembers of those who have left.
+func Crowd(m *Member) {
+	for i := range maxGone {
+		m.gone[senderID{0xFF, byte(i >> 8), byte(i)}] = &memberSender{last: m.epochs.held[len(m.epochs.held)-2].epoch}
+	}
+}
+
 // SetEpoch moves a group to an epoch.
 func SetEpoch(g *Group, generation, step uint32) { g.state.epoch = newEpoch(generation, step) }
 

@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"fmt"
 	"io"
+	"maps"
 	"sync"
 	"time"
 
@@ -58,13 +59,18 @@ type Member struct {
 	seq     uint64 // of the next message
 	epochs  epochs
 	senders map[senderID]*memberSender
+	gone    map[senderID]*memberSender // their messages would open, if they came back
 }
 
 // memberSender is somebody whose messages a member accepts.
 type memberSender struct {
 	groupSender
 	window replay.Window
+	last   epoch // of those who are gone: the newest they can have sealed for
 }
+
+// maxGone bounds how many of those who are gone are remembered.
+const maxGone = MaxGroupMembers
 
 // NewMember returns a member that waits for its first update. It returns an
 // error that matches ErrConfig if something required is missing or a value is
@@ -113,10 +119,15 @@ func (m *Member) Update(message []byte) error {
 	}
 	m.serial = state.serial
 	if state.id != m.id {
-		m.id, m.epochs, m.senders = state.id, epochs{}, nil
+		m.id, m.epochs, m.senders, m.gone = state.id, epochs{}, nil, nil
+	}
+	var last epoch
+	if k := m.epochs.current(); k != nil {
+		last = k.epoch
 	}
 	m.epochs.advance(state.epoch, state.key, state.topicKey, m.config.Now(), m.config.Window)
-	m.takeSendersLocked(state.senders)
+	m.takeSendersLocked(state.senders, last)
+	m.forgetGoneLocked()
 	return nil
 }
 
@@ -154,8 +165,9 @@ func (m *Member) openUpdate(message []byte) (*groupState, error) {
 }
 
 // takeSendersLocked replaces the list of senders. Those who stay keep their
-// replay windows.
-func (m *Member) takeSendersLocked(list []groupSender) {
+// replay windows, and so do those who leave, as they may come back while a key
+// of their time still opens what they sent; last is the newest of those keys.
+func (m *Member) takeSendersLocked(list []groupSender, last epoch) {
 	old := m.senders
 	m.senders, m.sends = make(map[senderID]*memberSender, len(list)), false
 	for _, s := range list {
@@ -167,8 +179,37 @@ func (m *Member) takeSendersLocked(list []groupSender) {
 		sender := &memberSender{groupSender: s}
 		if before := old[id]; before != nil {
 			sender.window = before.window
+		} else if before := m.gone[id]; before != nil {
+			sender.window = before.window
+			delete(m.gone, id)
 		}
 		m.senders[id] = sender
+	}
+	for id, s := range old {
+		if m.senders[id] == nil {
+			if m.gone == nil {
+				m.gone = make(map[senderID]*memberSender)
+			}
+			s.last = last
+			m.gone[id] = s
+		}
+	}
+}
+
+// forgetGoneLocked forgets those who are gone once no key is left that opens
+// what they sent. If they are too many, old keys go before their time.
+func (m *Member) forgetGoneLocked() {
+	for {
+		oldest := m.epochs.held[0].epoch
+		maps.DeleteFunc(m.gone, func(_ senderID, s *memberSender) bool { return s.last < oldest })
+		if len(m.gone) <= maxGone {
+			return
+		}
+		if len(m.epochs.held) == 1 {
+			clear(m.gone) // the owner sends no fresh key when somebody leaves, and so does not mind
+			return
+		}
+		m.epochs.forget(1)
 	}
 }
 

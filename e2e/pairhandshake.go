@@ -17,8 +17,9 @@ type pairHandshake struct {
 }
 
 // maxPairPending is how many handshakes a responder keeps open. Anybody can
-// begin one, or repeat the beginning of another, and must not thereby end that
-// which will be concluded.
+// begin one, or repeat the beginning of another; neither ends that which will be
+// concluded, unless so many others are begun while it is under way. Who can do
+// that could as well drop messages.
 const maxPairPending = 4
 
 // pairPending is a handshake that the responder has answered. It may be a

@@ -25,14 +25,16 @@ type Pending struct {
 	mayRetry bool
 	wrongKey bool // a hint said that the service does not have its key
 
-	// For formRequest. Once a reply's Noise message was read, its content
-	// key is kept: the rest may have been altered, and come again intact.
-	handshake  *noise.Handshake
-	contentKey *[keySize]byte
+	// For formRequest: waits for a reply that opens from end to end.
+	handshake *noise.Handshake
 
 	// For formTicketRequest.
 	ticket   *clientTicket
 	exchange *resumed
+
+	// A ticket that a hint says is of no use, which anybody may have said:
+	// others go on using it until the service has answered a full request.
+	doubted *clientTicket
 }
 
 func (p *Pending) sealFull(dst, body []byte, to *keys.ServicePublic) ([]byte, error) {
@@ -123,7 +125,7 @@ func (p *Pending) Retry(dst, body []byte) ([]byte, error) {
 		return nil, err
 	}
 	p.retried, p.mayRetry, p.done = true, false, false
-	p.contentKey, p.ticket, p.exchange = nil, nil, nil
+	p.ticket, p.exchange = nil, nil
 	return dst, nil
 }
 
@@ -143,7 +145,7 @@ func (p *Pending) hint(message []byte) error {
 		return ErrMalformed
 	}
 	if p.ticket != nil {
-		p.client.dropTicket(p.ticket)
+		p.doubted = p.ticket
 	}
 	return p.again(cause)
 }
@@ -164,28 +166,28 @@ func (p *Pending) openReply(dst, message []byte) ([]byte, error) {
 	if err := p.checkReplySize(message, replyAt); err != nil {
 		return nil, err
 	}
-	if err := p.readNoiseReply(message[1:replyAt]); err != nil {
-		return nil, err
+	// Another reply's Noise message, or another sealed part, may have been put
+	// in: the handshake is over only once both are there that belong together.
+	var opened, body []byte
+	var tail replyTail
+	var refused error
+	var space [keySize]byte
+	defer clear(space[:])
+	_, err := p.handshake.ReadMessageIf(space[:0], message[1:replyAt], func(key []byte) error {
+		opened, refused = openPart(dst, message, replyAt, message[:replyAt], oneTime(key), zeroNonce[:])
+		if refused == nil {
+			body, tail, refused = p.cut(opened, len(dst))
+		}
+		return refused
+	})
+	switch {
+	case refused != nil:
+		return nil, refused
+	case err != nil:
+		return nil, ErrAuthentication
 	}
-	opened, err := openPart(dst, message, replyAt, message[:replyAt], oneTime(p.contentKey[:]), zeroNonce[:])
-	if err != nil {
-		return nil, err
-	}
-	return p.finish(opened, len(dst))
-}
-
-// readNoiseReply takes a reply's Noise message. There is one content key: the
-// sealed part says whether it goes with this Noise message.
-func (p *Pending) readNoiseReply(message []byte) error {
-	if p.contentKey != nil {
-		return nil
-	}
-	var key [keySize]byte
-	if _, err := p.handshake.ReadMessage(key[:0], message); err != nil {
-		return ErrAuthentication
-	}
-	p.contentKey, p.handshake = &key, nil
-	return nil
+	p.handshake = nil
+	return p.finish(opened, body, tail, len(dst))
 }
 
 func (p *Pending) openTicketReply(dst, message []byte) ([]byte, error) {
@@ -200,7 +202,11 @@ func (p *Pending) openTicketReply(dst, message []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p.finish(opened, len(dst))
+	body, tail, err := p.cut(opened, len(dst))
+	if err != nil {
+		return nil, err
+	}
+	return p.finish(opened, body, tail, len(dst))
 }
 
 // maxReplyTail is the largest tail, TLVs included.
@@ -213,31 +219,39 @@ func (p *Pending) checkReplySize(message []byte, at int) error {
 	return nil
 }
 
-// finish takes the opened part of an authentic reply, which starts at index
+// cut takes apart the opened part of an authentic reply, which starts at index
 // start of opened.
-func (p *Pending) finish(opened []byte, start int) ([]byte, error) {
+func (p *Pending) cut(opened []byte, start int) ([]byte, replyTail, error) {
 	body, tail, err := cutReplyTail(opened, start)
 	if err == nil && len(body)-start > p.client.config.MaxBody {
 		err = ErrTooLarge
 	}
 	if err != nil {
 		clear(opened[start:])
-		return nil, err
+		return nil, replyTail{}, err
 	}
-	if tail.ticket != nil && p.form == formRequest {
-		p.client.takeTicket(p.service, tail.ticket, p.time)
+	return body, tail, nil
+}
+
+// finish takes a reply that cut has taken apart.
+func (p *Pending) finish(opened, body []byte, tail replyTail, start int) ([]byte, error) {
+	if p.form == formRequest {
+		if p.doubted != nil {
+			p.client.dropTicket(p.doubted)
+		}
+		if tail.ticket != nil {
+			p.client.takeTicket(p.service, tail.ticket, p.time)
+		}
+		p.client.prefer(p.service)
 	}
 	clear(opened[len(body):])
 	p.done, p.mayRetry = true, false
-	if p.form == formRequest {
-		clear(p.contentKey[:])
-		p.client.prefer(p.service)
-	}
 	if tail.status == statusOK {
 		return body, nil
 	}
 	clear(body[start:])
-	if err = tail.status.err(); tail.status == statusExpired {
+	err := tail.status.err()
+	if tail.status == statusExpired {
 		err = p.again(err)
 	}
 	return nil, err

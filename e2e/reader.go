@@ -36,8 +36,8 @@ func (s *memberSender) windowLocked(m *Member, id senderID, r *Reader) *replay.W
 	if w := r.windows[id]; w != nil {
 		return w
 	}
-	for known := range r.windows { // those that have left take no room
-		if m.senders[known] == nil {
+	for known := range r.windows { // those that have left take no room, once they cannot come back with old messages
+		if m.senders[known] == nil && m.gone[known] == nil {
 			delete(r.windows, known)
 		}
 	}

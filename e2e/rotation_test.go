@@ -222,7 +222,8 @@ func TestRetryIsOnlyForWhatCallsForIt(t *testing.T) {
 }
 
 // TestHintNeverWeakens: whatever hints arrive, what the client sends is a full
-// request to a key that it was configured with.
+// request to a key that it was configured with, in the place of the one that
+// the hint is about. All other requests go on as they were.
 func TestHintNeverWeakens(t *testing.T) {
 	is := is.New(t)
 	s := newScene(t)
@@ -230,14 +231,17 @@ func TestHintNeverWeakens(t *testing.T) {
 	s.exchange()
 	for code := range 256 {
 		message, pending := s.seal("question")
+		is.Equal(message[0], byte(0xE3)) // with a ticket
 		_, err := pending.Open(nil, []byte{0xEF, byte(code)})
-		is.True(err != nil) // a hint is no reply
+		is.True(err != nil)                                        // a hint is no reply
+		is.True(s.open(first(s.seal("another question"))).Resumed) // the ticket stays in use
 		if errors.Is(err, e2e.ErrRetry) {
 			message, err = pending.Retry(nil, []byte("question"))
 			is.NoErr(err) // seal anew
 			is.Equal(message[0], byte(0xE1))
 			id := s.service.Public().ID()
 			is.True(bytes.Equal(message[2:6], id[:]))
+			is.True(s.open(first(s.seal("another question"))).Resumed) // still
 		}
 		_, err = pending.Open(nil, []byte("\xE0clear"))
 		matches(t, err, e2e.ErrAuthentication)
@@ -245,3 +249,25 @@ func TestHintNeverWeakens(t *testing.T) {
 		is.NoErr(err) // the genuine reply
 	}
 }
+
+// TestUselessTicket: a ticket that a hint was about is dropped once the service
+// has answered the full request, also if it gives no new one.
+func TestUselessTicket(t *testing.T) {
+	is := is.New(t)
+	s := newScene(t)
+	s.exchange()
+	message, pending := s.seal("question")
+	is.Equal(message[0], byte(0xE3)) // with a ticket
+	_, err := pending.Open(nil, []byte{0xEF, 2})
+	matches(t, err, e2e.ErrRetry)
+	message, err = pending.Retry(nil, []byte("question"))
+	is.NoErr(err) // seal anew
+	s.worker = s.newWorker(e2e.WorkerConfig{TicketLifetime: -1})
+	reply := s.reply(s.open(message), "answer")
+	is.Equal(first(s.seal("another"))[0], byte(0xE3)) // not dropped yet
+	_, err = pending.Open(nil, reply)
+	is.NoErr(err) // the answer, without a ticket
+	is.Equal(first(s.seal("another"))[0], byte(0xE1))
+}
+
+func first(message []byte, _ *e2e.Pending) []byte { return message }

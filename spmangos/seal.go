@@ -196,6 +196,10 @@ func Authorize(policy trust.Policy) func(keys.Public) (name string, err error) {
 //   - The others drop what they cannot open, count it and tell OnDrop, and go
 //     on waiting; OptionRecvDeadline is for the whole of it. A REP answers
 //     those whom it can help on.
+//   - Messages of a group are tied to their pattern: what a PUB has sent is
+//     for SUB sockets alone, what a BUS has sent for BUS sockets, and so on.
+//     Each socket and each context accepts a message once, also where several
+//     share a Member.
 //   - SURVEYOR and RESPONDENT tie answers to the survey.
 //   - SUB takes, besides []byte and string for clear topics, an e2e.Topic as
 //     the value of OptionSubscribe and OptionUnsubscribe. Clear and hidden

@@ -14,21 +14,38 @@ import (
 // groupPattern is how the members of a group seal and open: PUB, BUS and STAR,
 // and most of the others. Each context opens each message once.
 type groupPattern struct {
-	member *e2e.Member
-	reader *e2e.Reader
-	topic  func([]byte) e2e.Topic
+	member  *e2e.Member
+	reader  *e2e.Reader
+	topic   func([]byte) e2e.Topic
+	context []byte // of messages; answers to surveys add to it
+}
+
+// groupContexts tie messages of a group to the pattern that they were sent by
+// (SPEC §7.5): a device cannot have a published message answered as a survey.
+var groupContexts = map[uint16]string{
+	mangos.ProtoPub:        "pubsub",
+	mangos.ProtoSub:        "pubsub",
+	mangos.ProtoBus:        "bus",
+	mangos.ProtoStar:       "star",
+	mangos.ProtoSurveyor:   "survey",
+	mangos.ProtoRespondent: "survey",
 }
 
 func (s *sealing) newGroupPattern() *groupPattern {
-	return &groupPattern{s.config.Member, s.config.Member.NewReader(), s.config.Topic}
+	return &groupPattern{s.config.Member, s.config.Member.NewReader(), s.config.Topic, []byte(groupContexts[s.protocol])}
+}
+
+// answerContext is the context of answers to a survey.
+func (p *groupPattern) answerContext(survey e2e.MessageID) []byte {
+	return slices.Concat(p.context, survey[:])
 }
 
 func (p *groupPattern) send(e *sealedEnd, m *mangos.Message) error {
-	return e.transmit(m, func(dst, body []byte) ([]byte, error) { return p.seal(dst, body, nil) })
+	return e.transmit(m, func(dst, body []byte) ([]byte, error) { return p.seal(dst, body, p.context) })
 }
 
 func (p *groupPattern) open(_ *sealedEnd, m *mangos.Message, _ time.Time) (*mangos.Message, error) {
-	return p.openFor(m, nil)
+	return p.openFor(m, p.context)
 }
 
 func (p *groupPattern) seal(dst, body, context []byte) ([]byte, error) {
@@ -67,7 +84,7 @@ func (p *surveyorPattern) send(e *sealedEnd, m *mangos.Message) error {
 	defer p.mu.Unlock()
 	var id e2e.MessageID
 	err := e.transmit(m, func(dst, body []byte) ([]byte, error) {
-		sealed, err := p.group.seal(dst, body, nil)
+		sealed, err := p.group.seal(dst, body, p.group.context)
 		if err == nil {
 			id, err = e2e.IDOf(sealed[len(dst):])
 		}
@@ -83,7 +100,7 @@ func (p *surveyorPattern) open(_ *sealedEnd, m *mangos.Message, _ time.Time) (*m
 	p.mu.Lock()
 	survey := p.survey
 	p.mu.Unlock()
-	return p.group.openFor(m, survey[:])
+	return p.group.openFor(m, p.group.answerContext(survey))
 }
 
 // respondentPattern is one RESPONDENT socket or context.
@@ -110,7 +127,7 @@ func (p *respondentPattern) send(e *sealedEnd, m *mangos.Message) error {
 	}
 	var sealed bool
 	err := e.transmit(m, func(dst, body []byte) ([]byte, error) {
-		b, err := p.group.seal(dst, body, survey[:])
+		b, err := p.group.seal(dst, body, p.group.answerContext(*survey))
 		sealed = err == nil
 		return b, err
 	})
@@ -122,7 +139,7 @@ func (p *respondentPattern) send(e *sealedEnd, m *mangos.Message) error {
 
 func (p *respondentPattern) open(_ *sealedEnd, m *mangos.Message, _ time.Time) (*mangos.Message, error) {
 	p.put(nil) // mangos has forgotten where its answer would go
-	out, err := p.group.openFor(m, nil)
+	out, err := p.group.openFor(m, p.group.context)
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +165,7 @@ func (p *subPattern) send(e *sealedEnd, m *mangos.Message) error {
 }
 
 func (p *subPattern) open(_ *sealedEnd, m *mangos.Message, _ time.Time) (*mangos.Message, error) {
-	out, err := p.openFor(m, nil)
+	out, err := p.openFor(m, p.context)
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,7 @@ import (
 	"go.nanomsg.org/mangos/v3/protocol/xbus"
 	"go.nanomsg.org/mangos/v3/protocol/xpub"
 	"go.nanomsg.org/mangos/v3/protocol/xrespondent"
+	"go.nanomsg.org/mangos/v3/protocol/xstar"
 	"go.nanomsg.org/mangos/v3/protocol/xsub"
 	"go.nanomsg.org/mangos/v3/protocol/xsurveyor"
 
@@ -238,4 +239,72 @@ func TestSealSurvey(t *testing.T) {
 	_, err = x.Recv()
 	is.Equal(err, mangos.ErrProtoState)
 	is.NoErr(x.Close())
+}
+
+// TestSealPatternsApart has a device bring the messages of each pattern of a
+// group to the receivers of every pattern: only its own opens them.
+func TestSealPatternsApart(t *testing.T) {
+	// The receiver's peer is a raw socket, which sends what it is given.
+	// Senders' peers are raw, too.
+	senders := []struct {
+		pattern    string
+		open, peer func() (mangos.Socket, error)
+	}{
+		{"pubsub", pub.NewSocket, xsub.NewSocket},
+		{"bus", bus.NewSocket, xbus.NewSocket},
+		{"star", star.NewSocket, xstar.NewSocket},
+		{"survey", surveyor.NewSocket, xrespondent.NewSocket},
+	}
+	receivers := []struct {
+		pattern    string
+		open, peer func() (mangos.Socket, error)
+		header     []byte
+	}{
+		{"pubsub", sub.NewSocket, xpub.NewSocket, nil},
+		{"bus", bus.NewSocket, xbus.NewSocket, nil},
+		{"star", star.NewSocket, xstar.NewSocket, []byte{0, 0, 0, 0}},
+		{"survey", respondent.NewSocket, xsurveyor.NewSocket, []byte{0x80, 0, 0, 1}},
+	}
+	for _, from := range senders {
+		for _, to := range receivers {
+			t.Run(from.pattern+" to "+to.pattern, func(t *testing.T) {
+				is := is.New(t)
+				c := newCircle(t, 2)
+				sender, taken := c.seal(0, from.open, nil), newSocket(t, from.peer)
+				link(t, taken, sender)
+				is.NoErr(sender.Send([]byte("hello")))
+				m, err := taken.RecvMsg()
+				is.NoErr(err) // the device has it
+				sealed := bytes.Clone(m.Body)
+				_, err = e2e.IDOf(sealed)
+				is.NoErr(err) // whole, without what is mangos' own
+
+				dropped := make(chan error, 1)
+				receiver := newSealed(t, to.open, spmangos.SealConfig{
+					Member: c.members[1],
+					OnDrop: func(_ *mangos.Message, err error) { dropped <- err },
+				})
+				if to.pattern == "pubsub" {
+					setOption(t, receiver, mangos.OptionSubscribe, "")
+				}
+				given := newSocket(t, to.peer)
+				link(t, given, receiver)
+				m = mangos.NewMessage(0)
+				m.Header, m.Body = append(m.Header, to.header...), append(m.Body, sealed...)
+				is.NoErr(given.SendMsg(m))
+				if from.pattern == to.pattern {
+					expectFrom(t, receiver, "hello", c.identities[0])
+					return
+				}
+				inBackground(t, func() {
+					if body, err := receiver.Recv(); err == nil {
+						t.Errorf("opened %q", body)
+						dropped <- nil
+					}
+				})
+				t.Cleanup(func() { receiver.Close() })
+				is.True(errors.Is(await(t, dropped, "not received"), e2e.ErrAuthentication))
+			})
+		}
+	}
 }

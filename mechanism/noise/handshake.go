@@ -192,14 +192,26 @@ func (h *Handshake) writeToken(dst []byte, t token) ([]byte, error) {
 // does not decrypt, mechanism.ErrAuthentication. After an error the handshake
 // is as it was before.
 func (h *Handshake) ReadMessage(dst, message []byte) ([]byte, error) {
+	return h.ReadMessageIf(dst, message, nil)
+}
+
+// ReadMessageIf is ReadMessage for a message whose payload vouches for
+// something else: if check, which gets the payload, returns an error,
+// ReadMessageIf returns that error and the handshake is as it was before.
+func (h *Handshake) ReadMessageIf(dst, message []byte, check func(payload []byte) error) ([]byte, error) {
 	if h.Next() != mechanism.Receive {
 		return nil, mechanism.ErrOrder
 	}
 	if len(message) < h.protocol.overhead[h.step] || len(message) > maxMessage {
 		return nil, mechanism.ErrMalformed
 	}
-	before := h.handshakeState
+	before, start := h.handshakeState, len(dst)
 	dst, err := h.readMessage(dst, message)
+	if err == nil && check != nil {
+		if err = check(dst[start:]); err != nil {
+			clear(dst[start:])
+		}
+	}
 	if err != nil {
 		h.handshakeState = before
 		return nil, err
