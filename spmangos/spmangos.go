@@ -13,6 +13,8 @@
 // Config.Trust. A program that closes pipes in its event hook must do so on
 // mangos.PipeEventAttached: mangos v3.4.2 deadlocks if one is closed while
 // attaching.
+//
+// All options are listed in docs/MANGOS.md.
 package spmangos
 
 import (
