@@ -16,6 +16,8 @@
 //
 // mangos cannot stop a dial in progress either, so one may outlive its socket's
 // Close, by at most Config.HandshakeTimeout; its connection is then closed.
+//
+// All options are listed in docs/MANGOS.md.
 package spmangos
 
 import (

@@ -3,6 +3,7 @@ package docs
 import (
 	"bytes"
 	"context"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -84,14 +85,15 @@ func TestReadme(t *testing.T) {
 	is.True(slices.Contains(commands, tests))
 	is.True(strings.Contains(read(t, ".ci/run"), "run "+tests+";")) // this test is among them
 	programs := blocks(t, "go")
-	is.Equal(len(programs), 2) // server and client
+	is.Equal(len(programs), 4) // server, client, and two fragments
 	address := freeAddress(t)
+	for i, fragment := range programs[2:] {
+		w.write(t, "fragment"+string(rune('1'+i)), complete(fragment))
+	}
 	for i, name := range []string{"server", "client"} {
-		dir := filepath.Join(w.app, name)
-		is.NoErr(os.Mkdir(dir, 0o700))
 		source := strings.ReplaceAll(programs[i], "localhost:7000", address)
 		is.True(source != programs[i]) // on a free port
-		is.NoErr(os.WriteFile(filepath.Join(dir, "main.go"), []byte(source), 0o600))
+		w.write(t, name, source)
 	}
 	sums, err := os.ReadFile(filepath.Join(root, "go.sum"))
 	is.NoErr(err) // what is needed is known already
@@ -101,7 +103,68 @@ func TestReadme(t *testing.T) {
 			w.run(t, command)
 		}
 	}
+	for _, fragment := range []string{"fragment1", "fragment2"} {
+		w.build(t, fragment)
+	}
 	talk(t, w, address)
+}
+
+// complete makes a program of a fragment that uses what README has introduced
+// before.
+func complete(fragment string) string {
+	fragment = regexp.MustCompile("(?m)^import .*$").ReplaceAllString(fragment, "")
+	names := make(map[string]bool)
+	for _, m := range regexp.MustCompile("(?m)^([a-z, ]+) :?= ").FindAllStringSubmatch(fragment, -1) {
+		for name := range strings.SplitSeq(m[1], ", ") {
+			names[name] = true
+		}
+	}
+	used := strings.Join(slices.Sorted(maps.Keys(names)), ", ")
+	return `package main
+
+import (
+	"go.nanomsg.org/mangos/v3"
+
+	"github.com/securesp/securesp"
+	"github.com/securesp/securesp/e2e"
+	"github.com/securesp/securesp/keys"
+	"github.com/securesp/securesp/spmangos"
+	"github.com/securesp/securesp/trust"
+)
+
+var (
+	_        securesp.Config
+	_        e2e.Worker
+	_        spmangos.SealConfig
+	identity *keys.Private
+	service  *keys.ServicePrivate
+	policy   trust.Policy
+	sock     mangos.Socket
+)
+
+func use(...any) {}
+
+func main() {
+` + fragment + "\tuse(" + used + ")\n}\n"
+}
+
+// write makes a program in the reader's module.
+func (w *workplace) write(t *testing.T, name, source string) {
+	t.Helper()
+	is := is.New(t)
+	dir := filepath.Join(w.app, name)
+	is.NoErr(os.Mkdir(dir, 0o700))
+	is.NoErr(os.WriteFile(filepath.Join(dir, "main.go"), []byte(source), 0o600))
+}
+
+// build builds a program of the reader's module.
+func (w *workplace) build(t *testing.T, name string) {
+	t.Helper()
+	build := exec.Command("go", "build", "-o", filepath.Join(w.dir, name), "./"+name)
+	build.Dir, build.Env = w.app, w.env
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("building the %s: %v\n%s", name, err, out)
+	}
 }
 
 func freeAddress(t *testing.T) string {
@@ -119,12 +182,7 @@ func talk(t *testing.T, w *workplace, address string) {
 	t.Helper()
 	is := is.New(t)
 	for _, name := range []string{"server", "client"} {
-		build := exec.Command("go", "build", "-o", filepath.Join(w.dir, name), "./"+name)
-		build.Dir, build.Env = w.app, w.env
-		out, err := build.CombinedOutput()
-		if err != nil {
-			t.Fatalf("building the %s: %v\n%s", name, err, out)
-		}
+		w.build(t, name)
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	server := exec.CommandContext(ctx, filepath.Join(w.dir, "server"))

@@ -61,6 +61,8 @@ int main(int argc, char **argv)
 	}
 	front = check(nn_socket(AF_SP_RAW, patterns[i].front), "open");
 	back = check(nn_socket(AF_SP_RAW, patterns[i].back), "open");
+	if (patterns[i].front == NN_SUB)
+		check(nn_setsockopt(front, NN_SUB, NN_SUB_SUBSCRIBE, "", 0), "subscribe");
 	check(nn_bind(front, argv[2]), argv[2]);
 	check(nn_bind(back, argv[3]), argv[3]);
 	if (pthread_create(&thread, NULL, forward, NULL) != 0)
