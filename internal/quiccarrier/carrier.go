@@ -59,6 +59,11 @@ const (
 	// once, and so what one that has proved nothing can make us hold. The
 	// window grows with what is read.
 	initialWindow = 128 << 10
+
+	// packetSize is what packets begin with, the least that QUIC's paths
+	// must carry (RFC 9000 §14). Discovery raises it within a few round
+	// trips. With any larger size, connections over tunnels would fail.
+	packetSize = 1200
 )
 
 // Options say how to dial or listen.
@@ -307,6 +312,7 @@ func quicConfig(server bool) *quic.Config {
 		Versions:                       []quic.Version{quic.Version1},
 		MaxIdleTimeout:                 idleTimeout,
 		KeepAlivePeriod:                keepAlivePeriod,
+		InitialPacketSize:              packetSize,
 		InitialStreamReceiveWindow:     initialWindow,
 		InitialConnectionReceiveWindow: initialWindow,
 		MaxIncomingStreams:             -1,

@@ -138,6 +138,35 @@ func TestLossDelayReorderingDuplication(t *testing.T) {
 	})
 }
 
+// Tunnels leave little of Ethernet's 1,500 bytes; QUIC's minimum must do.
+func TestSmallestMTU(t *testing.T) {
+	inWorld(t, lossnet.Conditions{Delay: 5 * time.Millisecond, MTU: 1200}, Options{}, func(t *testing.T, w *world) {
+		is := is.New(t)
+		start := time.Now()
+		client, server, _ := w.pair()
+		is.True(time.Since(start) < 100*time.Millisecond) // no packet had to be tried again
+		sent := make([]byte, 1<<20)
+		rand.Read(sent)
+		errs := make(chan error, 1)
+		go func() {
+			_, err := client.Write(sent)
+			errs <- err
+		}()
+		got := make([]byte, len(sent))
+		_, err := io.ReadFull(server, got)
+		is.NoErr(err)                   // read
+		is.NoErr(<-errs)                // write
+		is.True(bytes.Equal(got, sent)) // the bytes
+
+		datagram := make([]byte, 1100+28)                    // securesp.MaxDatagramSize, sealed
+		is.NoErr(client.SendDatagram(datagram, time.Time{})) // the least that is promised
+		p, err := server.ReceiveDatagram()
+		is.NoErr(err) // receive
+		is.Equal(len(p), len(datagram))
+		closeBoth(client, server)
+	})
+}
+
 func TestRebinding(t *testing.T) {
 	inWorld(t, lossnet.Conditions{Delay: 20 * time.Millisecond}, Options{}, func(t *testing.T, w *world) {
 		is := is.New(t)
