@@ -75,7 +75,8 @@ type Options struct {
 	// ResetSecret, if not empty, is what a Listener's stateless reset key
 	// (RFC 9000 §10.3) is derived from. A Listener started later with the
 	// same secret on the same address lets peers of this one know at once
-	// that their connections are gone.
+	// that their connections are gone. On a wildcard address there are no
+	// stateless resets.
 	ResetSecret []byte
 
 	// Logger, if set, is told once if the kernel limits socket buffers.
