@@ -104,6 +104,8 @@ type Conn struct {
 	datagrams bool          // the peer takes them
 	queueing  chan struct{} // capacity 1: held while one waits to be queued
 
+	place place // where the peer is
+
 	established atomic.Bool
 	closed      atomic.Bool
 	reported    atomic.Bool // a Read or Write has returned a final error
@@ -196,12 +198,18 @@ func (c *Conn) Read(p []byte) (int, error) {
 	if !c.in.ended {
 		n, err := c.stream.Read(p)
 		c.in.unlock()
+		if moveErr := c.checkPlace(); moveErr != nil {
+			return 0, moveErr
+		}
 		return n, c.failure(err)
 	}
 	c.in.unlock()
 
 	if err := c.in.deadline.wait(c.in.taken); err != nil {
 		return 0, c.failure(err)
+	}
+	if err := c.checkPlace(); err != nil {
+		return 0, err
 	}
 	c.in.lock()
 	defer c.in.unlock()
@@ -270,6 +278,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 	if c.openErr != nil {
 		return 0, c.failure(c.openErr)
 	}
+	_ = c.checkPlace() // whoever is told ends the connection, and says why
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
 	n, err := c.stream.Write(p)
