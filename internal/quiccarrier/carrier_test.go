@@ -219,6 +219,32 @@ func TestCloseThenDisappear(t *testing.T) {
 	}
 }
 
+// A Write that waits for the peer ends when Close is called, not when Close
+// gives up.
+func TestCloseBesideWrite(t *testing.T) {
+	inWorld(t, lossnet.Conditions{Delay: time.Millisecond}, Options{}, func(t *testing.T, w *world) {
+		is := is.New(t)
+		client, server, _ := w.pair()
+		hello(t, client, server)
+		type result struct {
+			err  error
+			took time.Duration
+		}
+		results := make(chan result, 1)
+		start := time.Now()
+		go func() {
+			_, err := client.Write(make([]byte, 1<<20)) // nobody reads
+			results <- result{err, time.Since(start)}
+		}()
+		time.Sleep(time.Second)
+		_ = client.Close() // whose Write it was knows that data is lost
+		r := <-results
+		is.True(errors.Is(r.err, net.ErrClosed))
+		is.Equal(r.took, time.Second)
+		server.Close()
+	})
+}
+
 func TestCloseUnconfirmed(t *testing.T) {
 	inWorld(t, lossnet.Conditions{Delay: time.Millisecond}, Options{}, func(t *testing.T, w *world) {
 		is := is.New(t)
@@ -382,11 +408,12 @@ func TestListenerCloseTellsWhoWasNotAccepted(t *testing.T) {
 	inWorld(t, lossnet.Conditions{Delay: time.Millisecond}, Options{}, func(t *testing.T, w *world) {
 		is := is.New(t)
 		client, _, err := w.dial(clientAddr)
-		is.NoErr(err) // dial
+		is.NoErr(err)                // dial
+		time.Sleep(time.Second)      // both sides are done with QUIC's handshake, and it waits for Accept
+		is.NoErr(w.listener.Close()) // at once
 		start := time.Now()
-		w.listener.Close()
 		_, err = client.Read(make([]byte, 1))
-		is.True(err != nil) // told
+		is.True(errors.Is(err, syscall.ECONNRESET)) // told
 		is.True(time.Since(start) < time.Second)
 		client.Close()
 	})
@@ -485,4 +512,24 @@ func TestDatagramsOfTheCarrier(t *testing.T) {
 		_, err = server.ReceiveDatagram()
 		is.True(err != nil) // closed
 	})
+}
+
+// QUIC gets the socket itself, not something around it, or it would not send
+// many packets at a time.
+func TestRealSocket(t *testing.T) {
+	is := is.New(t)
+	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	is.NoErr(err) // listen
+	l, err := Listen(conn, Options{MaxPending: 1})
+	is.NoErr(err) // listen
+	defer l.Close()
+	_, ok := l.socket.transport.Conn.(*net.UDPConn)
+	is.True(ok) // the listener's
+	client, err := Dial(t.Context(), &net.Dialer{}, "udp4", l.Addr().String(), Options{})
+	is.NoErr(err) // dial
+	_, ok = client.socket.transport.Conn.(*net.UDPConn)
+	is.True(ok) // the dialer's
+	server, err := l.Accept()
+	is.NoErr(err) // accept
+	defer closeBoth(client, server)
 }

@@ -178,7 +178,10 @@ func TestFloodFromOneAddress(t *testing.T) {
 			c.Close()
 		}
 		time.Sleep(time.Second)
-		is.Equal(len(w.listener.limits.sources), 0) // nothing is remembered
+		l := w.listener.limits
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		is.Equal(len(l.sources), 0) // nothing is remembered
 	})
 }
 
