@@ -515,7 +515,7 @@ func TestDatagramsOfTheCarrier(t *testing.T) {
 }
 
 // QUIC gets the socket itself, not something around it, or it would not send
-// many packets at a time.
+// many packets at a time; and packets grow to what the path carries.
 func TestRealSocket(t *testing.T) {
 	is := is.New(t)
 	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
@@ -532,4 +532,14 @@ func TestRealSocket(t *testing.T) {
 	server, err := l.Accept()
 	is.NoErr(err) // accept
 	defer closeBoth(client, server)
+	limit := time.Now().Add(10 * time.Second)
+	for {
+		hello(t, client, server.(*Conn)) // discovery needs round trips
+		err := client.SendDatagram(make([]byte, 1300), time.Time{})
+		if err == nil {
+			break // more than the 1,200 bytes that packets begin with
+		}
+		is.True(errors.Is(err, ErrDatagramTooLarge)) // so far
+		is.True(time.Now().Before(limit))            // packets grow
+	}
 }
