@@ -316,7 +316,7 @@ func (c *Conn) shutdown(code CloseCode, reason error, linger time.Duration) erro
 		c.carrier.SetReadDeadline(until)
 		r.discard()
 	}
-	if closeErr := c.carrier.Close(); err == nil {
+	if closeErr := c.closeCarrier(linger); err == nil {
 		err = closeErr
 	}
 	if idle {

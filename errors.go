@@ -66,7 +66,7 @@ var (
 	ErrMessageTooLarge = errors.New("securesp: message too large")
 
 	// ErrRevoked means that the peer's key ceased to be trusted while the
-	// connection was open.
+	// connection was open, or at the address to which the peer has moved.
 	ErrRevoked = errors.New("securesp: the peer's key is no longer trusted")
 
 	// ErrPeerSilent means that the peer did not answer keepalives. It is

@@ -116,6 +116,7 @@ func (c *Conn) prepare(h *handshaker) {
 	c.sender.init(c, h.session)
 	c.receiver.init(c, h.session, h.in.buf)
 	c.prepareDatagrams(h.hs)
+	c.watchAddress(h.peer)
 	if n, ok := c.config.Trust.(trust.Namer); ok && !h.peer.Key.IsZero() {
 		if name := n.NameOf(h.peer.Key); name != "" {
 			h.peer.Name = name
@@ -142,6 +143,28 @@ func (c *Conn) prepare(h *handshaker) {
 			}()
 		})
 	}
+}
+
+// watchAddress has the policy asked again when the peer moves to another
+// address, as it can over UDP: it may trust the peer at one of them only.
+func (c *Conn) watchAddress(peer trust.Peer) {
+	carrier, ok := c.carrier.(interface {
+		OnMove(from net.Addr, f func(net.Addr) error)
+	})
+	if !ok || c.config.Trust == nil {
+		return
+	}
+	carrier.OnMove(peer.Addr, func(addr net.Addr) error {
+		ctx, cancel := context.WithTimeout(context.Background(), c.config.handshakeTimeout())
+		defer cancel()
+		peer.Addr = addr
+		cause := c.config.Trust.Authorize(ctx, peer)
+		if cause == nil {
+			return nil
+		}
+		go c.revoked(cause) // not here, amid a Read or Write
+		return ErrRevoked
+	})
 }
 
 // keyLogMu keeps the lines of connections that share a writer apart.
@@ -233,4 +256,13 @@ const abandonLinger = 250 * time.Millisecond
 func (c *Conn) abandon(code CloseCode, reason error) {
 	c.sender.refuse(reason, false)
 	_ = c.end(code, reason, abandonLinger) // the reason is what matters
+}
+
+// closeCarrier closes the carrier. One that waits for its peer waits no longer
+// than linger.
+func (c *Conn) closeCarrier(linger time.Duration) error {
+	if w, ok := c.carrier.(interface{ CloseWithin(time.Duration) error }); ok {
+		return w.CloseWithin(linger)
+	}
+	return c.carrier.Close()
 }

@@ -17,7 +17,8 @@ type ConnectionState struct {
 
 	// Peer is the other side as our trust policy accepted it: its key, the
 	// name the policy has for it, its address and, on a UNIX socket where
-	// the kernel tells, its credentials.
+	// the kernel tells, its credentials. The address is the one at the
+	// handshake; see RemoteAddr for where a peer has moved over UDP.
 	Peer trust.Peer
 
 	Protocol           string // the application protocol, agreed by both

@@ -59,6 +59,11 @@ const (
 	// once, and so what one that has proved nothing can make us hold. The
 	// window grows with what is read.
 	initialWindow = 128 << 10
+
+	// packetSize is what packets begin with, the least that QUIC's paths
+	// must carry (RFC 9000 §14). Discovery raises it within a few round
+	// trips. With any larger size, connections over tunnels would fail.
+	packetSize = 1200
 )
 
 // Options say how to dial or listen.
@@ -70,7 +75,8 @@ type Options struct {
 	// ResetSecret, if not empty, is what a Listener's stateless reset key
 	// (RFC 9000 §10.3) is derived from. A Listener started later with the
 	// same secret on the same address lets peers of this one know at once
-	// that their connections are gone.
+	// that their connections are gone. On a wildcard address there are no
+	// stateless resets.
 	ResetSecret []byte
 
 	// Logger, if set, is told once if the kernel limits socket buffers.
@@ -97,6 +103,8 @@ type Conn struct {
 
 	datagrams bool          // the peer takes them
 	queueing  chan struct{} // capacity 1: held while one waits to be queued
+
+	place place // where the peer is
 
 	established atomic.Bool
 	closed      atomic.Bool
@@ -190,12 +198,18 @@ func (c *Conn) Read(p []byte) (int, error) {
 	if !c.in.ended {
 		n, err := c.stream.Read(p)
 		c.in.unlock()
+		if moveErr := c.checkPlace(); moveErr != nil {
+			return 0, moveErr
+		}
 		return n, c.failure(err)
 	}
 	c.in.unlock()
 
 	if err := c.in.deadline.wait(c.in.taken); err != nil {
 		return 0, c.failure(err)
+	}
+	if err := c.checkPlace(); err != nil {
+		return 0, err
 	}
 	c.in.lock()
 	defer c.in.unlock()
@@ -264,6 +278,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 	if c.openErr != nil {
 		return 0, c.failure(c.openErr)
 	}
+	_ = c.checkPlace() // whoever is told ends the connection, and says why
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
 	n, err := c.stream.Write(p)
@@ -307,6 +322,7 @@ func quicConfig(server bool) *quic.Config {
 		Versions:                       []quic.Version{quic.Version1},
 		MaxIdleTimeout:                 idleTimeout,
 		KeepAlivePeriod:                keepAlivePeriod,
+		InitialPacketSize:              packetSize,
 		InitialStreamReceiveWindow:     initialWindow,
 		InitialConnectionReceiveWindow: initialWindow,
 		MaxIncomingStreams:             -1,

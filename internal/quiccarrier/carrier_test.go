@@ -138,6 +138,35 @@ func TestLossDelayReorderingDuplication(t *testing.T) {
 	})
 }
 
+// Tunnels leave little of Ethernet's 1,500 bytes; QUIC's minimum must do.
+func TestSmallestMTU(t *testing.T) {
+	inWorld(t, lossnet.Conditions{Delay: 5 * time.Millisecond, MTU: 1200}, Options{}, func(t *testing.T, w *world) {
+		is := is.New(t)
+		start := time.Now()
+		client, server, _ := w.pair()
+		is.True(time.Since(start) < 100*time.Millisecond) // no packet had to be tried again
+		sent := make([]byte, 1<<20)
+		rand.Read(sent)
+		errs := make(chan error, 1)
+		go func() {
+			_, err := client.Write(sent)
+			errs <- err
+		}()
+		got := make([]byte, len(sent))
+		_, err := io.ReadFull(server, got)
+		is.NoErr(err)                   // read
+		is.NoErr(<-errs)                // write
+		is.True(bytes.Equal(got, sent)) // the bytes
+
+		datagram := make([]byte, 1100+28)                    // securesp.MaxDatagramSize, sealed
+		is.NoErr(client.SendDatagram(datagram, time.Time{})) // the least that is promised
+		p, err := server.ReceiveDatagram()
+		is.NoErr(err) // receive
+		is.Equal(len(p), len(datagram))
+		closeBoth(client, server)
+	})
+}
+
 func TestRebinding(t *testing.T) {
 	inWorld(t, lossnet.Conditions{Delay: 20 * time.Millisecond}, Options{}, func(t *testing.T, w *world) {
 		is := is.New(t)
@@ -188,6 +217,32 @@ func TestCloseThenDisappear(t *testing.T) {
 			is.NoErr(server.Close())
 		})
 	}
+}
+
+// A Write that waits for the peer ends when Close is called, not when Close
+// gives up.
+func TestCloseBesideWrite(t *testing.T) {
+	inWorld(t, lossnet.Conditions{Delay: time.Millisecond}, Options{}, func(t *testing.T, w *world) {
+		is := is.New(t)
+		client, server, _ := w.pair()
+		hello(t, client, server)
+		type result struct {
+			err  error
+			took time.Duration
+		}
+		results := make(chan result, 1)
+		start := time.Now()
+		go func() {
+			_, err := client.Write(make([]byte, 1<<20)) // nobody reads
+			results <- result{err, time.Since(start)}
+		}()
+		time.Sleep(time.Second)
+		_ = client.Close() // whose Write it was knows that data is lost
+		r := <-results
+		is.True(errors.Is(r.err, net.ErrClosed))
+		is.Equal(r.took, time.Second)
+		server.Close()
+	})
 }
 
 func TestCloseUnconfirmed(t *testing.T) {
@@ -353,11 +408,12 @@ func TestListenerCloseTellsWhoWasNotAccepted(t *testing.T) {
 	inWorld(t, lossnet.Conditions{Delay: time.Millisecond}, Options{}, func(t *testing.T, w *world) {
 		is := is.New(t)
 		client, _, err := w.dial(clientAddr)
-		is.NoErr(err) // dial
+		is.NoErr(err)                // dial
+		time.Sleep(time.Second)      // both sides are done with QUIC's handshake, and it waits for Accept
+		is.NoErr(w.listener.Close()) // at once
 		start := time.Now()
-		w.listener.Close()
 		_, err = client.Read(make([]byte, 1))
-		is.True(err != nil) // told
+		is.True(errors.Is(err, syscall.ECONNRESET)) // told
 		is.True(time.Since(start) < time.Second)
 		client.Close()
 	})
@@ -456,4 +512,34 @@ func TestDatagramsOfTheCarrier(t *testing.T) {
 		_, err = server.ReceiveDatagram()
 		is.True(err != nil) // closed
 	})
+}
+
+// QUIC gets the socket itself, not something around it, or it would not send
+// many packets at a time; and packets grow to what the path carries.
+func TestRealSocket(t *testing.T) {
+	is := is.New(t)
+	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	is.NoErr(err) // listen
+	l, err := Listen(conn, Options{MaxPending: 1})
+	is.NoErr(err) // listen
+	defer l.Close()
+	_, ok := l.socket.transport.Conn.(*net.UDPConn)
+	is.True(ok) // the listener's
+	client, err := Dial(t.Context(), &net.Dialer{}, "udp4", l.Addr().String(), Options{})
+	is.NoErr(err) // dial
+	_, ok = client.socket.transport.Conn.(*net.UDPConn)
+	is.True(ok) // the dialer's
+	server, err := l.Accept()
+	is.NoErr(err) // accept
+	defer closeBoth(client, server)
+	limit := time.Now().Add(10 * time.Second)
+	for {
+		hello(t, client, server.(*Conn)) // discovery needs round trips
+		err := client.SendDatagram(make([]byte, 1300), time.Time{})
+		if err == nil {
+			break // more than the 1,200 bytes that packets begin with
+		}
+		is.True(errors.Is(err, ErrDatagramTooLarge)) // so far
+		is.True(time.Now().Before(limit))            // packets grow
+	}
 }

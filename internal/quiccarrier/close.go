@@ -18,20 +18,23 @@ import (
 // waits, at most five seconds, until the peer confirms that it has taken all
 // of it; the peer needs no more than to be alive and reachable. If it does not
 // confirm, Close returns an error: data may be lost.
-func (c *Conn) Close() error {
+func (c *Conn) Close() error { return c.CloseWithin(closeLinger) }
+
+// CloseWithin is Close that waits no longer than d.
+func (c *Conn) CloseWithin(d time.Duration) error {
 	if c.closed.Swap(true) {
 		return net.ErrClosed
 	}
 	c.in.deadline.finish()
 	c.out.deadline.finish()
-	err := c.finish()
+	err := c.finish(d)
 	c.young.free()
 	c.socket.release(false)
 	return err
 }
 
 // finish ends the stream, then the connection.
-func (c *Conn) finish() error {
+func (c *Conn) finish(linger time.Duration) error {
 	select {
 	case <-c.opened:
 	default:
@@ -53,14 +56,13 @@ func (c *Conn) finish() error {
 	case short && !dead:
 		return c.end(codeAborted) // whose Write it was knows that data is lost
 	}
-	return c.settle()
+	return c.settle(linger)
 }
 
 // settle waits for the peer's confirmation.
-func (c *Conn) settle() error {
-	linger := closeLinger
+func (c *Conn) settle(linger time.Duration) error {
 	if !c.established.Load() {
-		linger = youngLinger
+		linger = min(linger, youngLinger)
 	}
 	late := time.AfterFunc(linger, func() { c.end(codeAborted) })
 	defer late.Stop()

@@ -15,6 +15,9 @@ func (c *Conn) SendDatagram(p []byte, until time.Time) error {
 	if !c.datagrams {
 		return ErrNoDatagrams
 	}
+	if err := c.checkPlace(); err != nil {
+		return err
+	}
 	if until.IsZero() {
 		return c.datagramFailure(c.quic.SendDatagram(p))
 	}
@@ -55,5 +58,8 @@ func (c *Conn) datagramFailure(err error) error {
 // dropped.
 func (c *Conn) ReceiveDatagram() ([]byte, error) {
 	p, err := c.quic.ReceiveDatagram(c.in.deadline.context())
+	if moveErr := c.checkPlace(); moveErr != nil {
+		return nil, moveErr
+	}
 	return p, c.failure(err)
 }

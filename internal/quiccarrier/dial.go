@@ -124,8 +124,9 @@ func race(ctx context.Context, addrs []netip.AddrPort, delay time.Duration, dial
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	type result struct {
-		conn *Conn
-		err  error
+		index int
+		conn  *Conn
+		err   error
 	}
 	results := make(chan result, len(addrs))
 	running := 0
@@ -138,18 +139,18 @@ func race(ctx context.Context, addrs []netip.AddrPort, delay time.Duration, dial
 			}
 		}(running)
 	}()
-	var errs []error
-	for len(addrs) > 0 || running > 0 {
+	errs := make([]error, len(addrs))
+	for next := 0; next < len(addrs) || running > 0; {
 		var later <-chan time.Time
-		if len(addrs) > 0 {
-			addr := addrs[0]
-			addrs = addrs[1:]
+		if next < len(addrs) {
+			index := next
+			next++
 			running++
 			go func() {
-				c, err := dial(ctx, addr)
-				results <- result{c, err}
+				c, err := dial(ctx, addrs[index])
+				results <- result{index, c, err}
 			}()
-			if delay >= 0 && len(addrs) > 0 {
+			if delay >= 0 && next < len(addrs) {
 				timer := time.NewTimer(delay)
 				defer timer.Stop()
 				later = timer.C
@@ -161,7 +162,7 @@ func race(ctx context.Context, addrs []netip.AddrPort, delay time.Duration, dial
 			if r.err == nil {
 				return r.conn, nil
 			}
-			errs = append(errs, r.err)
+			errs[r.index] = r.err
 		case <-later:
 		}
 	}

@@ -2,10 +2,12 @@ package quiccarrier
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"strings"
 	"syscall"
 	"testing"
@@ -65,4 +67,25 @@ func TestResetKeyDependsOnAddress(t *testing.T) {
 	is.True(*resetKey(secret, here) != *resetKey([]byte("another"), here))
 	is.True(!bytes.Contains(resetKey(secret, here)[:], secret))
 	is.True(resetKey(nil, here) == nil) // without a secret there are no resets
+	for _, wildcard := range []*net.UDPAddr{{Port: 1}, {IP: net.IPv4zero, Port: 1}, {IP: net.IPv6zero, Port: 1}} {
+		is.True(resetKey(secret, wildcard) == nil) // nor on an address that other hosts have, too
+	}
+}
+
+// The error of a name with several addresses is the preferred one's, whichever
+// fails first.
+func TestDialErrorIsThePreferredAddress(t *testing.T) {
+	is := is.New(t)
+	preferred, other := netip.MustParseAddrPort("192.0.2.1:1"), netip.MustParseAddrPort("192.0.2.2:1")
+	errPreferred, errOther := errors.New("preferred"), errors.New("other")
+	failed := make(chan struct{})
+	_, err := race(t.Context(), []netip.AddrPort{preferred, other}, 0, func(_ context.Context, a netip.AddrPort) (*Conn, error) {
+		if a == other {
+			close(failed)
+			return nil, errOther
+		}
+		<-failed
+		return nil, errPreferred
+	})
+	is.Equal(err, errPreferred)
 }

@@ -149,6 +149,42 @@ func TestFloodOfIdle(t *testing.T) {
 	})
 }
 
+// One host that completes QUIC and then idles, over and over, leaves the other
+// half of the places to others.
+func TestFloodFromOneAddress(t *testing.T) {
+	inWorld(t, lossnet.Conditions{Delay: time.Millisecond}, Options{MaxPending: 16}, func(t *testing.T, w *world) {
+		is := is.New(t)
+		var flood []*Conn
+		refused := 0
+		for i := range 64 {
+			c, _, err := w.dial(fmt.Sprintf("[2001:db8::%x]:%d", 1+i, 1+i))
+			if err != nil {
+				is.True(errors.Is(err, ErrRefused)) // the one way to be turned away
+				refused++
+				continue
+			}
+			flood = append(flood, c)
+		}
+		is.Equal(len(flood), 16)
+		is.Equal(refused, 48)
+		for i := range 8 {
+			start := time.Now()
+			c, _, err := w.dial(fmt.Sprintf("10.1.0.%d:1", 1+i))
+			is.NoErr(err) // others get in
+			is.True(time.Since(start) < 100*time.Millisecond)
+			flood = append(flood, c)
+		}
+		for _, c := range flood {
+			c.Close()
+		}
+		time.Sleep(time.Second)
+		l := w.listener.limits
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		is.Equal(len(l.sources), 0) // nothing is remembered
+	})
+}
+
 func TestGarbageCostsNothing(t *testing.T) {
 	inWorld(t, lossnet.Conditions{}, Options{ResetSecret: []byte("secret")}, func(t *testing.T, w *world) {
 		is := is.New(t)

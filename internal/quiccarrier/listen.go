@@ -11,6 +11,7 @@ import (
 	"errors"
 	"math/big"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 
@@ -102,12 +103,22 @@ type limits struct {
 	young   atomic.Int64 // connections that are not Established
 	most    int64
 	suspect int64
+	little  int
+
+	mu      sync.Mutex
+	sources map[netip.Addr]int // how many of them each proved address has
 }
 
 // newLimits allows for twice maxPending young connections: those at the
-// handshake inside, and those before it or about to be gone.
+// handshake inside, and those before it or about to be gone. The second half
+// of them is kept for addresses that have few.
 func newLimits(maxPending int) *limits {
-	return &limits{most: int64(2 * maxPending), suspect: int64(max(maxPending/8, 1))}
+	return &limits{
+		most:    int64(2 * maxPending),
+		suspect: int64(max(maxPending/8, 1)),
+		little:  max(maxPending/16, 1),
+		sources: make(map[netip.Addr]int),
+	}
 }
 
 // suspicious reports whether a peer must first prove that it receives at its
@@ -118,6 +129,7 @@ func (l *limits) suspicious(net.Addr) bool { return l.young.Load() >= l.suspect 
 // slot is one young connection's share of the limits.
 type slot struct {
 	limits *limits
+	source netip.Addr // the zero Addr if it is not proved
 	once   sync.Once
 }
 
@@ -128,29 +140,66 @@ var errCrowded = errors.New("securesp: too many connections at their handshake")
 // admit takes a slot for a connection that a peer begins, or refuses it, which
 // costs nothing to remember. The slot is given back when ctx, the
 // connection's, ends, if not before.
-func (l *limits) admit(ctx context.Context, _ *quic.ClientInfo) (context.Context, error) {
-	if l.young.Add(1) > l.most {
-		l.young.Add(-1)
+//
+// Addresses that nobody has proved are not counted, lest somebody use up
+// another's share: suspicious permits but few of them.
+func (l *limits) admit(ctx context.Context, peer *quic.ClientInfo) (context.Context, error) {
+	s := &slot{limits: l}
+	if peer.AddrVerified {
+		s.source = sourceOf(peer.RemoteAddr)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	young := l.young.Load()
+	if young >= l.most || young >= l.most/2 && l.sources[s.source] >= l.little {
 		return nil, errCrowded
 	}
-	s := &slot{limits: l}
+	l.young.Add(1)
+	if s.source.IsValid() {
+		l.sources[s.source]++
+	}
 	context.AfterFunc(ctx, s.free)
 	return context.WithValue(ctx, slotKey{}, s), nil
+}
+
+// sourceOf returns what one host can be expected to have to itself: an IPv4
+// address or an IPv6 network of 64 bits.
+func sourceOf(addr net.Addr) netip.Addr {
+	u, ok := addr.(*net.UDPAddr)
+	if !ok {
+		return netip.Addr{}
+	}
+	ip := u.AddrPort().Addr().Unmap()
+	if ip.Is6() {
+		ip = netip.PrefixFrom(ip.WithZone(""), 64).Masked().Addr()
+	}
+	return ip
 }
 
 // free gives the slot back; only the first call counts. s may be nil.
 func (s *slot) free() {
 	if s != nil {
-		s.once.Do(func() { s.limits.young.Add(-1) })
+		s.once.Do(func() { s.limits.forget(s.source) })
+	}
+}
+
+// forget takes one young connection out of the count.
+func (l *limits) forget(source netip.Addr) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.young.Add(-1)
+	if l.sources[source]--; l.sources[source] <= 0 {
+		delete(l.sources, source)
 	}
 }
 
 // resetKey derives the stateless reset key from a secret that outlives the
 // process. The address is part of it: a key in use at two addresses would let
 // anybody who has seen a connection's packets get at its reset token at the
-// other one (RFC 9000 §10.3.2).
+// other one (RFC 9000 §10.3.2). A wildcard address is the same on every host,
+// so there it says nothing, and there is no key.
 func resetKey(secret []byte, local net.Addr) *quic.StatelessResetKey {
-	if len(secret) == 0 {
+	if u, ok := local.(*net.UDPAddr); len(secret) == 0 || !ok || len(u.IP) == 0 || u.IP.IsUnspecified() {
 		return nil
 	}
 	key, err := hkdf.Key(sha256.New, secret, nil, "securesp/1 stateless reset\x00"+local.String(), len(quic.StatelessResetKey{}))
