@@ -198,7 +198,7 @@ func (c *Config) pinned() (keys.Public, bool) {
 
 func (c *Config) curvePinned() (keys.CurvePublic, bool) {
 	if p, ok := c.Trust.(trust.CurvePinner); ok {
-		return p.Pinned()
+		return p.CurvePinned()
 	}
 	return keys.CurvePublic{}, false
 }

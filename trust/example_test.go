@@ -172,3 +172,26 @@ func ExampleAnyone() {
 	fmt.Println(trust.Anyone().Authorize(context.Background(), trust.Peer{}))
 	// Output: <nil>
 }
+
+// One policy for the Noise suites and CURVE: each has keys of its own.
+func ExampleAnyOf() {
+	curve, err := keys.ParseCurvePublic("rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7")
+	if err != nil {
+		log.Fatal(err)
+	}
+	policy := trust.AnyOf(trust.Keys(alice), trust.CurveKeys(curve))
+	ctx := context.Background()
+	fmt.Println(policy.Authorize(ctx, trust.Peer{Key: alice}))
+	fmt.Println(policy.Authorize(ctx, trust.Peer{CurveKey: curve}))
+	fmt.Println(policy.Authorize(ctx, trust.Peer{Key: mallory}))
+
+	// Both are pinned, so whoever dials may offer IK and CURVE.
+	_, pinned := policy.(trust.Pinner).Pinned()
+	_, curvePinned := policy.(trust.CurvePinner).CurvePinned()
+	fmt.Println(pinned, curvePinned)
+	// Output:
+	// <nil>
+	// <nil>
+	// securesp: peer not authorised: its key is not trusted
+	// true true
+}

@@ -59,7 +59,7 @@ func (s curveKeySet) Authorize(_ context.Context, peer Peer) error {
 	return nil
 }
 
-func (s curveKeySet) Pinned() (keys.CurvePublic, bool) {
+func (s curveKeySet) CurvePinned() (keys.CurvePublic, bool) {
 	return only(s)
 }
 

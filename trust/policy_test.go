@@ -12,7 +12,7 @@ import (
 	"github.com/securesp/securesp/trust"
 )
 
-// policies returns one policy of each kind; all but Anyone would accept key.
+// policies returns one policy of each kind; all but CurveKeys would accept key.
 func policies(t *testing.T, key keys.Public) map[string]trust.Policy {
 	is := is.New(t)
 	path := filepath.Join(t.TempDir(), "trusted")
@@ -28,6 +28,7 @@ func policies(t *testing.T, key keys.Public) map[string]trust.Policy {
 		"FirstUse":  firstUse,
 		"Func":      trust.Func(func(context.Context, trust.Peer) error { return nil }),
 		"Anyone":    trust.Anyone(),
+		"AnyOf":     trust.AnyOf(trust.Keys(key), trust.CurveKeys(newCurveKey(t))),
 	}
 }
 
@@ -103,10 +104,10 @@ func TestPinned(t *testing.T) {
 		is.Equal(ok, !c.want.IsZero())
 	}
 	curve := newCurveKey(t)
-	key, ok := trust.CurveKeys(curve).(trust.CurvePinner).Pinned()
+	key, ok := trust.CurveKeys(curve).(trust.CurvePinner).CurvePinned()
 	is.True(ok)
 	is.Equal(key, curve)
-	_, ok = trust.CurveKeys(curve, newCurveKey(t)).(trust.CurvePinner).Pinned()
+	_, ok = trust.CurveKeys(curve, newCurveKey(t)).(trust.CurvePinner).CurvePinned()
 	is.True(!ok)
 }
 
@@ -132,10 +133,10 @@ func TestOptional(t *testing.T) {
 		_, curvePinner := policy.(trust.CurvePinner)
 		_, namer := policy.(trust.Namer)
 		_, watcher := policy.(trust.Watcher)
-		is.Equal(pinner, name == "Keys" || name == "File")
-		is.Equal(curvePinner, name == "CurveKeys")
-		is.Equal(namer, name == "File")
-		is.Equal(watcher, name == "File")
+		is.Equal(pinner, name == "Keys" || name == "File" || name == "AnyOf")
+		is.Equal(curvePinner, name == "CurveKeys" || name == "AnyOf")
+		is.Equal(namer, name == "File" || name == "AnyOf")
+		is.Equal(watcher, name == "File" || name == "AnyOf")
 	}
 }
 

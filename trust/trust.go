@@ -8,9 +8,11 @@
 //     connections end when their key leaves it;
 //   - [FirstUse]: whatever key a peer shows first, and that one ever after;
 //   - [Func]: a function of yours;
+//   - [AnyOf]: whomever one of several policies authorises, such as Keys for
+//     the Noise suites and CurveKeys for CURVE;
 //   - [Anyone]: everybody, which is to say no authentication.
 //
-// All of them but Anyone refuse a peer that has proved no key. Keys are
+// All of them but Anyone, and AnyOf with it, refuse a peer that has proved no key. Keys are
 // compared with ==, not in constant time: public keys are no secret.
 package trust
 
@@ -71,8 +73,8 @@ type Pinner interface {
 
 // CurvePinner is a [Policy] that may name exactly one key of CURVE.
 type CurvePinner interface {
-	// Pinned returns the only key that can be authorised, or false.
-	Pinned() (keys.CurvePublic, bool)
+	// CurvePinned returns the only key that can be authorised, or false.
+	CurvePinned() (keys.CurvePublic, bool)
 }
 
 // Namer is a [Policy] that knows peers by name.
