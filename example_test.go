@@ -312,6 +312,21 @@ func ExampleConn_ReadMessage() {
 	// message 2
 }
 
+// A server that waits on many connections holds a buffer only for those on
+// which a message has begun.
+func ExampleConn_ReadMessageFunc() {
+	client, server := examplePair(nil)
+	defer server.Close()
+	go func() {
+		client.Write([]byte("a message"))
+		client.Close()
+	}()
+	message, err := server.ReadMessageFunc(func(size int) []byte { return make([]byte, 0, size) })
+	fmt.Printf("%s %v\n", message, err)
+	// Output:
+	// a message <nil>
+}
+
 func ExampleConn_CloseWrite() {
 	client, server := examplePair(nil)
 	go func() {
