@@ -32,8 +32,9 @@ type PairConfig struct {
 	Suites []mechanism.Suite
 
 	// Authorize decides whether an end whose key is proved is admitted, as
-	// in WorkerConfig. It is asked in the handshake and for every message
-	// received. Required, unless Peer is set.
+	// in WorkerConfig. It is asked in the handshake and for every message,
+	// sent or received. It must not call the Pair, and should be quick: the
+	// Pair receives nothing else meanwhile. Required, unless Peer is set.
 	Authorize func(peer keys.Public) (name string, err error)
 
 	// MaxBody is the size in bytes of the largest body that is sealed or
@@ -210,7 +211,7 @@ func replace(place **pairSession, session *pairSession) {
 
 // Seal seals a message with the given body and appends it to dst, which body
 // must not overlap. It returns ErrUnknownKey if no session is established,
-// ErrTooLarge if the body is above the configured maximum, and ErrExhausted at
+// ErrNotAuthorized if the other end is not admitted any more, ErrTooLarge if the body is above the configured maximum, and ErrExhausted at
 // the end of the session.
 func (p *Pair) Seal(dst, body []byte) ([]byte, error) {
 	if len(body) > p.config.MaxBody {
@@ -221,6 +222,9 @@ func (p *Pair) Seal(dst, body []byte) ([]byte, error) {
 	p.mu.Unlock()
 	if session == nil {
 		return nil, errNoSession
+	}
+	if _, err := p.authorize(session.peer); err != nil {
+		return nil, err
 	}
 	return session.seal(dst, pairData, body, p.random)
 }

@@ -329,6 +329,8 @@ func TestPairAuthorization(t *testing.T) {
 		is.NoErr(err) // seal data
 		welcome = false
 		refused(t, p.receiver(p.responder), message, "no longer welcome")
+		_, err = p.responder.Seal(nil, []byte(secret))
+		matches(t, err, e2e.ErrNotAuthorized, reason) // nor is anything sent
 		welcome = true
 		opened(t, p.receiver(p.responder), message)
 	}

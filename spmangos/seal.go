@@ -79,7 +79,8 @@ type SealConfig struct {
 
 	// OnDrop is told of messages that were received and dropped, and why.
 	// m is as it came, and only lent; the error matches one of package
-	// e2e. It is called by the goroutine that receives, and holds it up.
+	// e2e. It is called by the goroutine that receives, and holds it up; it
+	// must not close the socket.
 	OnDrop func(m *mangos.Message, err error)
 }
 

@@ -15,6 +15,10 @@ import (
 type reqPattern struct {
 	client *e2e.Client
 
+	// sending makes a request the current one and the one that mangos waits
+	// for in one step.
+	sending sync.Mutex
+
 	mu      sync.Mutex
 	current *outstanding
 }
@@ -39,6 +43,8 @@ func (p *reqPattern) send(e *sealedEnd, m *mangos.Message) error {
 	sealed.Body = body
 
 	// The answer may be received before SendMsg returns.
+	p.sending.Lock()
+	defer p.sending.Unlock()
 	r := &outstanding{pending, m}
 	p.put(r)
 	if err := e.inner.SendMsg(sealed); err != nil {
@@ -94,8 +100,16 @@ func (p *reqPattern) open(e *sealedEnd, m *mangos.Message, _ time.Time) (*mangos
 	return opened(m, out, body, from), nil
 }
 
-// retry sends the request once more, sealed anew. To mangos it is another one.
+// retry sends the request once more, sealed anew. To mangos it is another one,
+// so it must not come after the application's next.
 func (p *reqPattern) retry(e *sealedEnd, r *outstanding) error {
+	if !p.sending.TryLock() {
+		return mangos.ErrCanceled // by the request that is being sent
+	}
+	defer p.sending.Unlock()
+	if p.get() != r {
+		return mangos.ErrCanceled
+	}
 	sealed := mangos.NewMessage(len(r.plain.Body) + room)
 	body, err := r.pending.Retry(sealed.Body, r.plain.Body)
 	if err == nil {
