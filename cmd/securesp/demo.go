@@ -51,7 +51,7 @@ func demo(ctx context.Context, std stdio, args []string) (err error) {
 	if err := d.prepare(dir); err != nil {
 		return err
 	}
-	for _, act := range []func(context.Context) error{d.transfers, d.failures} {
+	for _, act := range []func(context.Context) error{d.transfers, d.sealed, d.failures} {
 		if err := act(ctx); err != nil {
 			return err
 		}

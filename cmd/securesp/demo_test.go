@@ -30,6 +30,7 @@ func TestDemo(t *testing.T) {
 	for _, text := range []string{
 		"tcp ", "udp ", "ipc ", "4.8 MiB", "IKhfs",
 		"mallory: not authorised", "alice: wrong key", "bob: what the peer sent does not authenticate",
+		"200 in ", "could read none of it",
 		"cut after", "alice: not authorised", "All of it",
 	} {
 		is.True(strings.Contains(r.out, text)) // shown

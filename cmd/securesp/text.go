@@ -159,7 +159,8 @@ Examples:
 const demoUsage = `Usage: securesp demo [-size SIZE] [FILE]
 
 Shows on this machine what the library is for. It makes keys in a temporary
-directory, sends FILE over TCP, UDP and a UNIX socket and compares hashes; then it
+directory, sends FILE over TCP, UDP and a UNIX socket and compares hashes; then
+it asks two workers of a service through a device that can read nothing; then it
 tries what must fail: a stranger, an impostor, a flipped bit on the way, and
 a peer whose key is taken off the trust file while it is connected. The exit
 code is 0 only if all of that went as it should. It takes a few seconds.
