@@ -44,6 +44,9 @@ func TestLowOrderEphemeral(t *testing.T) {
 					point, err := hex.DecodeString(text)
 					is.NoErr(err) // decode
 					for _, toInitiator := range []bool{false, true} {
+						if toInitiator && s.suite == mechanism.Curve {
+							continue // S' is in a box: see curveClientKey
+						}
 						initiator, responder := configs(t, s.suite)
 						near, far := testnet.Pipe(64 << 10)
 						first := true
@@ -56,6 +59,9 @@ func TestLowOrderEphemeral(t *testing.T) {
 							if !toInitiator {
 								head := bytes.Clone(p)
 								at = helloSize(head) - len(message1(head))
+								if s.suite == mechanism.Curve {
+									at += curveClientKey
+								}
 							}
 							q := bytes.Clone(p)
 							copy(q[at:], point)
@@ -72,6 +78,9 @@ func TestLowOrderEphemeral(t *testing.T) {
 							t.Error(err)
 						}
 						is.True(o.aErr != nil && o.bErr != nil || toInitiator) // nor does anybody else
+						if s.suite == mechanism.Curve {
+							is.True(errors.Is(o.bErr, securesp.ErrAuthentication)) // for the key, not the form
+						}
 						o.close()
 					}
 				}
@@ -79,6 +88,11 @@ func TestLowOrderEphemeral(t *testing.T) {
 		})
 	}
 }
+
+// curveClientKey is where C' stands in CURVE's HELLO: behind the name, the
+// version and padding (SPEC §8). S' of its WELCOME is inside a box, out of
+// reach without a key: see TestLowOrderKeys of mechanism/curve.
+const curveClientKey = 6 + 2 + 72
 
 // message1 returns the handshake message of a HELLO.
 func message1(hello []byte) []byte {
@@ -91,16 +105,26 @@ func message1(hello []byte) []byte {
 func TestLowOrderStatic(t *testing.T) {
 	is := is.New(t)
 	tried := 0
-	for _, text := range lowOrder {
-		point, err := hex.DecodeString(text)
-		is.NoErr(err) // decode
+	lowOrderTrust := func(suite mechanism.Suite, point []byte) (trust.Policy, error) {
+		if suite == mechanism.Curve {
+			public, err := keys.NewCurvePublic(point)
+			return trust.CurveKeys(public), err
+		}
 		public, err := keys.NewPublic(point)
+		return trust.Keys(public), err
+	}
+	static := []mechanism.Suite{mechanism.IKhfsAESGCM, mechanism.NKChaChaPoly, mechanism.Curve}
+	for i := range len(lowOrder) * len(static) {
+		suite := static[i%len(static)]
+		point, err := hex.DecodeString(lowOrder[i/len(static)])
+		is.NoErr(err) // decode
+		policy, err := lowOrderTrust(suite, point)
 		if err != nil {
 			continue // refused even sooner
 		}
 		tried++
-		initiator, responder := configs(t, mechanism.IKhfsAESGCM)
-		initiator.Trust = trust.Keys(public)
+		initiator, responder := configs(t, suite)
+		initiator.Trust = policy
 		near, far := testnet.Pipe(64 << 10)
 		o := meet(near, far, initiator, responder)
 		is.NoErr(o.victim(true))        // no connection
@@ -109,7 +133,8 @@ func TestLowOrderStatic(t *testing.T) {
 		is.True(errors.Is(o.bErr, io.ErrUnexpectedEOF))
 		o.close()
 	}
-	t.Logf("%d of %d points reach the handshake", tried, len(lowOrder))
+	is.True(tried > len(static)) // some get as far as the handshake
+	t.Logf("%d of %d points reach the handshake", tried, len(lowOrder)*len(static))
 }
 
 // TestWrongKeys gives each side a key that is not the one the other expects,
@@ -161,6 +186,21 @@ func TestWrongKeys(t *testing.T) {
 		{"IK, application protocols differ", mechanism.IKhfsAESGCM,
 			func(i, r *securesp.Config) { i.Protocol, r.Protocol = "a/1", "a/2" },
 			securesp.ErrProtocolMismatch, securesp.ErrProtocolMismatch, "verdict", "verdict", true, true},
+		{"CURVE, the initiator expects another", mechanism.Curve,
+			func(i, _ *securesp.Config) { i.Trust = trust.CurveKeys(curveKey(t).Public()) },
+			securesp.ErrRejected, securesp.ErrAuthentication, "preface", "key exchange", false, false},
+		{"CURVE, the responder expects another", mechanism.Curve,
+			func(_, r *securesp.Config) { r.Trust = trust.CurveKeys(curveKey(t).Public()) },
+			securesp.ErrRefused, securesp.ErrUntrusted, "verdict", "trust", true, true},
+		{"CURVE, the responder expects keys of Noise", mechanism.Curve,
+			func(_, r *securesp.Config) { r.Trust = trust.Keys(stranger.identity.Public()) },
+			securesp.ErrRefused, trust.ErrUnknownKey, "verdict", "trust", true, true},
+		{"CURVE, the initiator thinks better of it", mechanism.Curve,
+			func(i, r *securesp.Config) { i.Trust = fickleCurve{r.CurveIdentity.Public()} },
+			securesp.ErrUntrusted, securesp.ErrRefused, "trust", "verdict", true, true},
+		{"CURVE, application protocols differ", mechanism.Curve,
+			func(i, r *securesp.Config) { i.Protocol, r.Protocol = "a/1", "a/2" },
+			securesp.ErrProtocolMismatch, securesp.ErrProtocolMismatch, "verdict", "verdict", true, true},
 		{"psk0, names crossed", mechanism.NNhfsPSK0AESGCM,
 			func(i, _ *securesp.Config) { i.Name, i.PeerName = i.PeerName, i.Name },
 			securesp.ErrRejected, securesp.ErrAuthentication, "preface", "key exchange", false, false},
@@ -203,6 +243,13 @@ type fickle struct{ key keys.Public }
 func (f fickle) Pinned() (keys.Public, bool) { return f.key, true }
 
 func (fickle) Authorize(context.Context, trust.Peer) error { return trust.ErrExpired }
+
+// fickleCurve is fickle with a key of CURVE.
+type fickleCurve struct{ key keys.CurvePublic }
+
+func (f fickleCurve) CurvePinned() (keys.CurvePublic, bool) { return f.key, true }
+
+func (fickleCurve) Authorize(context.Context, trust.Peer) error { return trust.ErrExpired }
 
 // TestReplay records a whole connection and plays the initiator's side again.
 // Message 1 of IK is replayable by its nature; that must not surface.

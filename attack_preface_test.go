@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -176,62 +178,123 @@ func TestMalformedReply(t *testing.T) {
 	}
 }
 
+// mixed are offers of which a middleman may want to have something else made:
+// hybrid, CURVE and classical suites in several orders, with and without keys
+// known beforehand and a pre-shared key.
+var mixed = []struct {
+	name   string
+	suites []mechanism.Suite
+}{
+	{"hybrid, classical", []mechanism.Suite{mechanism.XXhfsAESGCM, mechanism.XXAESGCM}},
+	{"hybrid, CURVE, classical", []mechanism.Suite{mechanism.IKhfsAESGCM, mechanism.Curve, mechanism.XXChaChaPoly}},
+	{"CURVE, hybrid", []mechanism.Suite{mechanism.Curve, mechanism.XXhfsChaChaPoly}},
+	{"PSK, CURVE, hybrid", []mechanism.Suite{mechanism.XXhfsPSK3AESGCM, mechanism.Curve, mechanism.XXhfsAESGCM}},
+	{"classical, hybrid, CURVE", []mechanism.Suite{mechanism.IKAESGCM, mechanism.XXhfsAESGCM, mechanism.Curve}},
+}
+
+// retryWith is a RETRY that asks for suite.
+func retryWith(suite mechanism.Suite) []byte {
+	return binary.BigEndian.AppendUint16(bytes.Clone(retryStart), uint16(suite))
+}
+
 // TestSecondRetry answers RETRY twice: the initiator follows only the first,
 // with the suite it names and no other.
 func TestSecondRetry(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		is := is.New(t)
-		initiator, _ := configs(t, mechanism.XXhfsAESGCM)
-		initiator.Suites = []mechanism.Suite{mechanism.XXhfsAESGCM, mechanism.XXhfsChaChaPoly, mechanism.XXAESGCM}
-		retry := append(bytes.Clone(retryStart), 0x01, 0x01)
-		said, _, err := toInitiator(t, initiator, append(retry, append(bytes.Clone(retryStart), 0x02, 0x11)...))
-		is.True(errors.Is(err, securesp.ErrProtocol))                         // refused
-		is.Equal(len(said), helloSize(said))                                  // one HELLO more
-		is.True(bytes.HasPrefix(said, []byte("\x00SPS\x01\x00\x01\x01\x01"))) // with one suite
-	})
-}
-
-// TestRetry is the genuine case: the responder supports only the last of what
-// is offered.
-func TestRetry(t *testing.T) {
-	for _, last := range []mechanism.Suite{mechanism.XXhfsChaChaPoly, mechanism.IKhfsAESGCM, mechanism.XXhfsPSK3AESGCM, mechanism.XXAESGCM} {
-		t.Run(last.String(), func(t *testing.T) {
-			is := is.New(t)
-			initiator, responder := configs(t, last)
-			initiator.Suites = []mechanism.Suite{mechanism.XXhfsAESGCM, last}
-			near, far := testnet.Pipe(64 << 10)
-			o := meet(near, far, initiator, responder)
-			is.NoErr(o.aErr)                            // initiator
-			is.NoErr(o.bErr)                            // responder
-			is.Equal(o.a.ConnectionState().Suite, last) // the only one in common
-			is.True(bytes.Equal(o.a.ConnectionState().Binding, o.b.ConnectionState().Binding))
-			o.close()
+	for _, m := range mixed {
+		t.Run(m.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				is := is.New(t)
+				for _, asked := range m.suites[1:] {
+					for _, again := range m.suites {
+						initiator, _ := mixedConfigs(t, m.suites, nil)
+						said, _, err := toInitiator(t, initiator, append(retryWith(asked), retryWith(again)...))
+						is.True(errors.Is(err, securesp.ErrProtocol)) // refused
+						is.Equal(len(said), helloSize(said))          // one HELLO more
+						only := rawHello([]mechanism.Suite{asked}, nil, nil)
+						is.True(bytes.HasPrefix(said, only[:len(only)-4])) // with one suite
+					}
+				}
+			})
 		})
 	}
 }
 
-// TestForgedRetry has a man in the middle invent a RETRY, to make two sides
-// that share a better suite use the worse one.
-func TestForgedRetry(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+// TestRetry is the genuine case: the responder supports only one suite of what
+// is offered, and both sides use that.
+func TestRetry(t *testing.T) {
+	for _, m := range mixed {
+		for _, common := range m.suites {
+			t.Run(m.name+"/"+common.String(), func(t *testing.T) {
+				is := is.New(t)
+				initiator, responder := mixedConfigs(t, m.suites, []mechanism.Suite{common})
+				near, far := testnet.Pipe(64 << 10)
+				o := meet(near, far, initiator, responder)
+				is.NoErr(o.aErr) // initiator
+				is.NoErr(o.bErr) // responder
+				as, bs := o.a.ConnectionState(), o.b.ConnectionState()
+				is.Equal(as.Suite, common) // the only one in common
+				is.Equal(bs.Suite, common)
+				is.True(bytes.Equal(as.Binding, bs.Binding))
+				is.Equal(as.Peer.CurveKey.IsZero(), common != mechanism.Curve) // each suite with its own keys
+				is.Equal(as.Peer.Key.IsZero(), common == mechanism.Curve)
+				o.close()
+			})
+		}
+	}
+}
+
+// TestPreference: the initiator's order counts, whatever the responder's is.
+func TestPreference(t *testing.T) {
+	for _, m := range mixed {
 		is := is.New(t)
-		initiator, responder := configs(t, mechanism.XXhfsAESGCM)
-		initiator.Suites = []mechanism.Suite{mechanism.XXhfsAESGCM, mechanism.XXAESGCM}
-		responder.Suites = initiator.Suites
+		backwards := slices.Clone(m.suites)
+		slices.Reverse(backwards)
+		initiator, responder := mixedConfigs(t, m.suites, backwards)
 		near, far := testnet.Pipe(64 << 10)
-		far.Inject(append(bytes.Clone(retryStart), 0x02, 0x11))
-		hellos := 0
-		near.Tap(func(p []byte) ([]byte, bool) {
-			if hellos++; hellos == 1 {
-				return nil, false // never reaches the responder
-			}
-			return p, false
-		})
 		o := meet(near, far, initiator, responder)
-		is.True(errors.Is(o.aErr, securesp.ErrAuthentication)) // the initiator notices
-		is.True(o.bErr != nil)                                 // and the responder gets no connection
+		is.NoErr(errors.Join(o.aErr, o.bErr))
+		is.Equal(o.a.ConnectionState().Suite, m.suites[0])
 		o.close()
-	})
+	}
+}
+
+// detected checks that neither side has a connection, and that one of them
+// knows that somebody has changed something.
+func (o *outcome) detected(is *is.I) {
+	is.Helper()
+	is.NoErr(o.victim(true))  // no connection for the initiator
+	is.NoErr(o.victim(false)) // nor for the responder
+	is.True(anyOf(errors.Join(o.aErr, o.bErr), securesp.ErrAuthentication, securesp.ErrProtocol,
+		mechanism.ErrMalformed, securesp.ErrNoCommonSuite))
+	is.Equal(o.took, time.Duration(0)) // nobody waits for a timeout
+}
+
+// TestForgedRetry has a man in the middle invent a RETRY, to make two sides
+// that share a better suite use a worse one.
+func TestForgedRetry(t *testing.T) {
+	for _, m := range mixed {
+		for _, worse := range m.suites[1:] {
+			t.Run(m.name+"/"+worse.String(), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					is := is.New(t)
+					initiator, responder := mixedConfigs(t, m.suites, m.suites)
+					near, far := testnet.Pipe(64 << 10)
+					far.Inject(retryWith(worse))
+					hellos := 0
+					near.Tap(func(p []byte) ([]byte, bool) {
+						if hellos++; hellos == 1 {
+							return nil, false // never reaches the responder
+						}
+						return p, false
+					})
+					o := meet(near, far, initiator, responder)
+					o.detected(is)
+					is.True(anyOf(errors.Join(o.aErr, o.bErr), securesp.ErrAuthentication))
+					o.close()
+				})
+			})
+		}
+	}
 }
 
 // TestDowngrade has a man in the middle edit the offer. The HELLO travels
@@ -239,60 +302,117 @@ func TestForgedRetry(t *testing.T) {
 // responder pick another suite or only changes its mind about flags and
 // entries it ignores.
 func TestDowngrade(t *testing.T) {
-	for _, tc := range []struct {
+	type edit struct {
 		name string
 		edit func(hello []byte) []byte
+	}
+	edits := func(suites []mechanism.Suite) []edit {
+		list := []edit{
+			{"first two exchanged", func(p []byte) []byte {
+				p[7], p[8], p[9], p[10] = p[9], p[10], p[7], p[8]
+				return p
+			}},
+			{"everything replaced by NULL", func(p []byte) []byte {
+				return rawHello([]mechanism.Suite{mechanism.Null}, nil, nil)
+			}},
+			{"flags", func(p []byte) []byte {
+				p[5] = 1
+				return p
+			}},
+			{"entry added", func(p []byte) []byte {
+				n := 7 + 2*int(p[6])
+				return append(append(bytes.Clone(p[:n]), 0, 3, 0x77, 0, 0), p[n+2:]...)
+			}},
+		}
+		for i := range suites {
+			at := 7 + 2*i
+			list = append(list,
+				edit{fmt.Sprintf("suite %d made unknown", i), func(p []byte) []byte {
+					p[at] = 0xFF
+					return p
+				}},
+				edit{fmt.Sprintf("suite %d removed", i), func(p []byte) []byte {
+					p[6]--
+					return append(p[:at], p[at+2:]...)
+				}},
+				edit{fmt.Sprintf("no suite before %d", i), func(p []byte) []byte {
+					p[6] -= byte(i)
+					return append(p[:7], p[at:]...)
+				}})
+		}
+		// Suite 0 has none before it: that is no edit.
+		return slices.DeleteFunc(list, func(e edit) bool { return e.name == "no suite before 0" })
+	}
+	for _, m := range mixed {
+		for _, e := range edits(m.suites) {
+			t.Run(m.name+"/"+e.name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					is := is.New(t)
+					initiator, responder := mixedConfigs(t, m.suites, m.suites)
+					near, far := testnet.Pipe(64 << 10)
+					first := true
+					near.Tap(func(p []byte) ([]byte, bool) {
+						if first {
+							first = false
+							p = e.edit(bytes.Clone(p))
+						}
+						return p, false
+					})
+					o := meet(near, far, initiator, responder)
+					o.detected(is)
+					o.close()
+				})
+			})
+		}
+	}
+}
+
+// TestRejectForReady: a CURVE initiator that waits for READY tells a REJECT
+// from it, and from something that only begins like one.
+func TestRejectForReady(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		sent []byte
+		err  error
 	}{
-		{"first suite made unknown, so that the responder asks for the second", func(p []byte) []byte {
-			p[7] = 0xFF
-			return p
-		}},
-		{"second suite changed", func(p []byte) []byte {
-			p[9] = 0xFF
-			return p
-		}},
-		{"second suite removed", func(p []byte) []byte {
-			p[6] = 1
-			return append(p[:9], p[11:]...)
-		}},
-		{"order changed", func(p []byte) []byte {
-			p[7], p[8], p[9], p[10] = p[9], p[10], p[7], p[8]
-			return p
-		}},
-		{"everything replaced by NULL", func(p []byte) []byte {
-			return rawHello([]mechanism.Suite{mechanism.Null}, nil, nil)
-		}},
-		{"flags", func(p []byte) []byte {
-			p[5] = 1
-			return p
-		}},
-		{"entry added", func(p []byte) []byte {
-			n := 7 + 2*int(p[6])
-			return append(append(bytes.Clone(p[:n]), 0, 3, 0x77, 0, 0), p[n+2:]...)
-		}},
+		{"no common suite", append(bytes.Clone(rejectStart), 2), securesp.ErrNoCommonSuite},
+		{"busy", append(bytes.Clone(rejectStart), 3), securesp.ErrBusy},
+		{"handshake", append(bytes.Clone(rejectStart), 4), securesp.ErrRejected},
+		{"of another version", []byte("\x00SPS\x09\x02\x01"), securesp.ErrVersion},
+		{"RETRY", retryWith(mechanism.Curve)[:7], securesp.ErrProtocol},
+		{"not the magic", []byte("\x00SPX\x01\x02\x04"), securesp.ErrProtocol},
+		{"cut", rejectStart, io.ErrUnexpectedEOF},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				is := is.New(t)
-				initiator, responder := configs(t, mechanism.XXhfsAESGCM)
-				initiator.Suites = []mechanism.Suite{mechanism.XXhfsAESGCM, mechanism.XXAESGCM}
-				responder.Suites = initiator.Suites
+				initiator, responder := configs(t, mechanism.Curve)
 				near, far := testnet.Pipe(64 << 10)
-				first := true
-				near.Tap(func(p []byte) ([]byte, bool) {
-					if first {
-						first = false
-						p = tc.edit(bytes.Clone(p))
+				replies := 0
+				far.Tap(func(p []byte) ([]byte, bool) {
+					if replies++; replies == 1 {
+						return p, false // WELCOME
 					}
-					return p, false
+					return tc.sent, true
 				})
 				o := meet(near, far, initiator, responder)
-				is.NoErr(o.victim(true))  // no connection for the initiator
-				is.NoErr(o.victim(false)) // nor for the responder
+				is.NoErr(o.victim(true))
+				is.True(errors.Is(o.aErr, tc.err)) // what came, or that nothing more did
+				is.Equal(o.took, time.Duration(0)) // at once
 				o.close()
 			})
 		})
 	}
+	synctest.Test(t, func(t *testing.T) {
+		is := is.New(t)
+		initiator, responder := configs(t, mechanism.Curve)
+		near, far := testnet.Pipe(64 << 10)
+		near.Tap(testnet.Flip(9+2+2+200+2+150, 1)) // in INITIATE
+		o := meet(near, far, initiator, responder)
+		is.True(errors.Is(o.bErr, securesp.ErrAuthentication)) // the genuine reason
+		is.True(errors.Is(o.aErr, securesp.ErrRejected))       // and hint
+		o.close()
+	})
 }
 
 // TestNullOnlyIfBothOptIn crosses a side that asks for NULL alone with one

@@ -166,6 +166,19 @@ func configs(t testing.TB, suite mechanism.Suite) (initiator, responder *secures
 	return initiator, responder
 }
 
+// mixedConfigs returns matching configurations with everything that the suites
+// of both lists need. Each side pins the other's keys, of Noise and of CURVE.
+func mixedConfigs(t testing.TB, initiators, responders []mechanism.Suite) (initiator, responder *securesp.Config) {
+	t.Helper()
+	initiator, responder = configs(t, mechanism.XXhfsAESGCM)
+	curveI, curveR := curveKey(t), curveKey(t)
+	initiator.CurveIdentity, responder.CurveIdentity = curveI, curveR
+	initiator.Trust = trust.AnyOf(initiator.Trust, trust.CurveKeys(curveR.Public()))
+	responder.Trust = trust.AnyOf(responder.Trust, trust.CurveKeys(curveI.Public()))
+	initiator.Suites, responder.Suites = initiators, responders
+	return initiator, responder
+}
+
 // pair returns two connected Conns over the named row of transports.
 func pair(t testing.TB, dial func() (net.Conn, error), l net.Listener, initiator, responder *securesp.Config) (*securesp.Conn, *securesp.Conn) {
 	t.Helper()

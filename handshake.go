@@ -294,7 +294,7 @@ func (h *handshaker) exchange() error {
 				return err
 			}
 		case mechanism.Receive:
-			m, err := h.in.takeMessage()
+			m, err := h.in.takeLaterMessage()
 			if err != nil {
 				return err
 			}

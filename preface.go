@@ -297,11 +297,37 @@ func (r *prefaceReader) takeMessage() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := int(binary.BigEndian.Uint16(size))
+	return r.takeSized(int(binary.BigEndian.Uint16(size)))
+}
+
+// takeSized takes a handshake message of n bytes.
+func (r *prefaceReader) takeSized(n int) ([]byte, error) {
 	if n > mechanism.MaxHandshakeMessage {
 		return nil, errPreface
 	}
 	return r.take(n)
+}
+
+// takeLaterMessage takes a handshake message after the first, or the REJECT
+// that may come in its place, which it returns as an error. No mechanism has a
+// later message of 83 bytes, so REJECT's first two bytes are no mlen.
+func (r *prefaceReader) takeLaterMessage() ([]byte, error) {
+	start, err := r.take(2)
+	if err != nil {
+		return nil, err
+	}
+	size := [2]byte(start)
+	if !bytes.HasPrefix(magic[:], size[:]) {
+		return r.takeSized(int(binary.BigEndian.Uint16(size[:])))
+	}
+	rest, err := r.take(replyStart + 1 - len(size))
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.HasPrefix(rest, magic[len(size):]) || rest[len(rest)-2] != kindReject {
+		return nil, errPreface
+	}
+	return nil, rejection(rest[len(rest)-1])
 }
 
 // takeRecord takes one whole record, or the REJECT that may come in its place:
