@@ -189,7 +189,7 @@ var mixed = []struct {
 	{"hybrid, CURVE, classical", []mechanism.Suite{mechanism.IKhfsAESGCM, mechanism.Curve, mechanism.XXChaChaPoly}},
 	{"CURVE, hybrid", []mechanism.Suite{mechanism.Curve, mechanism.XXhfsChaChaPoly}},
 	{"PSK, CURVE, hybrid", []mechanism.Suite{mechanism.XXhfsPSK3AESGCM, mechanism.Curve, mechanism.XXhfsAESGCM}},
-	{"classical, hybrid, CURVE", []mechanism.Suite{mechanism.XXAESGCM, mechanism.XXhfsAESGCM, mechanism.Curve}},
+	{"classical, hybrid, CURVE", []mechanism.Suite{mechanism.IKAESGCM, mechanism.XXhfsAESGCM, mechanism.Curve}},
 }
 
 // retryWith is a RETRY that asks for suite.

@@ -60,7 +60,8 @@ type Config struct {
 	Name, PeerName string
 
 	// CurveIdentity is our static key for the suite CURVE, whose keys are
-	// never shared with other suites.
+	// never shared with other suites. To list CURVE beside others, put
+	// Trust together with trust.AnyOf.
 	CurveIdentity *keys.CurvePrivate
 
 	// Protocol names the application protocol, at most 255 bytes. Both

@@ -35,6 +35,19 @@ func exampleKeys() (client, server *keys.Private) {
 	return client, server
 }
 
+// exampleCurveKeys is exampleKeys for the suite CURVE.
+func exampleCurveKeys() (client, server *keys.CurvePrivate) {
+	client, err := keys.GenerateCurve()
+	if err != nil {
+		log.Fatal(err)
+	}
+	server, err = keys.GenerateCurve()
+	if err != nil {
+		log.Fatal(err)
+	}
+	return client, server
+}
+
 // examplePair returns the two ends of a connection in memory.
 func examplePair(change func(client, server *securesp.Config)) (client, server *securesp.Conn) {
 	clientKey, serverKey := exampleKeys()
@@ -477,6 +490,30 @@ func ExampleConfig_suites() {
 	defer client.Close()
 	fmt.Println(client.ConnectionState().Suite)
 	// Output: Noise_XX_25519_ChaChaPoly_SHA256
+}
+
+// Several suites, the best first: what the other side can speak of them is
+// used. CURVE has keys of its own, so one policy is put together from two.
+func ExampleConfig_mechanisms() {
+	clientCurve, serverCurve := exampleCurveKeys()
+	hybrid, classical := mechanism.IKhfsAESGCM, mechanism.XXAESGCM
+	for _, understood := range []mechanism.Suite{hybrid, mechanism.Curve, classical} {
+		client, server := examplePair(func(client, server *securesp.Config) {
+			client.Suites = []mechanism.Suite{hybrid, mechanism.Curve, classical}
+			client.CurveIdentity = clientCurve
+			client.Trust = trust.AnyOf(client.Trust, trust.CurveKeys(serverCurve.Public()))
+			server.Suites = []mechanism.Suite{understood}
+			server.CurveIdentity = serverCurve
+			server.Trust = trust.AnyOf(server.Trust, trust.CurveKeys(clientCurve.Public()))
+		})
+		fmt.Println(client.ConnectionState().Suite)
+		client.Close()
+		server.Close()
+	}
+	// Output:
+	// Noise_IKhfs_25519+MLKEM768_AESGCM_SHA256
+	// CURVE
+	// Noise_XX_25519_AESGCM_SHA256
 }
 
 // The key log is for network analysers, and gives all secrecy away.
