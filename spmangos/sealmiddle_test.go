@@ -33,6 +33,10 @@ type crowd struct {
 	mu      sync.Mutex
 	sent    map[string]keys.Public // whose each request is
 	forged  []string               // what workers opened that nobody sent
+
+	rejected atomic.Int64 // replies that clients could not open
+	retried  uint64       // requests sealed anew because of a hint
+	dropped  uint64       // requests that workers could not open
 }
 
 func newCrowd(t testing.TB, clients int) *crowd {
@@ -84,15 +88,20 @@ func (c *crowd) addWorker(t testing.TB, back mangos.Socket) mangos.Socket {
 func (c *crowd) run(t testing.TB, front mangos.Socket, questions int) {
 	is := is.New(t)
 	results := make(chan error, len(c.clients))
+	var sockets []mangos.Socket
 	for i, who := range c.clients {
 		s := newSealed(t, req.NewSocket, spmangos.SealConfig{Client: c.service.client(who)})
 		setOption(t, s, mangos.OptionRetryTime, 100*time.Millisecond)
 		setOption(t, s, mangos.OptionRecvDeadline, patience)
 		link(t, front, s)
+		sockets = append(sockets, s)
 		go func() { results <- c.askAll(s, who, i, questions) }()
 	}
 	for range c.clients {
 		is.NoErr(await(t, results, "a client is stuck"))
+	}
+	for _, s := range sockets {
+		c.retried += stats(t, s).Retried
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -116,6 +125,7 @@ func (c *crowd) askAll(s mangos.Socket, who *keys.Private, i, questions int) err
 			if !isRejection(err) {
 				return err
 			}
+			c.rejected.Add(1)
 		}
 	}
 	return nil
@@ -139,12 +149,22 @@ func TestSealDevice(t *testing.T) {
 	c := newCrowd(t, 50)
 	front, back := newSocket(t, xrep.NewSocket), newSocket(t, xreq.NewSocket)
 	is.NoErr(mangos.Device(front, back))
+	workers := c.addWorkers(t, back)
+	c.run(t, front, 4)
+	for _, w := range workers {
+		is.True(stats(t, w).Opened > 0) // each had its share
+	}
+}
+
+// addWorkers connects three workers, and has them work until the test is over.
+func (c *crowd) addWorkers(t testing.TB, back mangos.Socket) (workers []mangos.Socket) {
 	for range 3 {
 		w := c.addWorker(t, back)
 		inBackground(t, func() { c.work(w) })
 		t.Cleanup(func() { w.Close() })
+		workers = append(workers, w)
 	}
-	c.run(t, front, 4)
+	return workers
 }
 
 // TestSealMiddle has a middleman do all the harm it can, to every second
@@ -154,14 +174,26 @@ func TestSealMiddle(t *testing.T) {
 	c := newCrowd(t, 50)
 	front, back := newSocket(t, xrep.NewSocket), newSocket(t, xreq.NewSocket)
 	spy := new(spy)
-	forward(t, front, (&middleman{to: back, spy: spy}).meddle)
-	forward(t, back, (&middleman{to: front, spy: spy, skip: 4}).meddle)
-	for range 3 {
-		w := c.addWorker(t, back)
-		inBackground(t, func() { c.work(w) })
-		t.Cleanup(func() { w.Close() })
-	}
+	there := &middleman{to: back, spy: spy}
+	andBack := &middleman{to: front, spy: spy, skip: 4}
+	forward(t, front, there.meddle)
+	forward(t, back, andBack.meddle)
+	workers := c.addWorkers(t, back)
 	c.run(t, front, 3)
+	for kind := range there.harm {
+		is.True(there.harm[kind].Load() > 0)   // each kind of harm was done to requests
+		is.True(andBack.harm[kind].Load() > 0) // and to replies
+	}
+	for _, w := range workers {
+		c.dropped += stats(t, w).Dropped
+	}
+	is.True(c.dropped > 0)         // workers met it
+	is.True(c.rejected.Load() > 0) // and so did clients
+	is.True(c.retried > 0)         // some of whom did what hints ask for, once
+	for _, who := range c.clients {
+		key := who.Public().Bytes()
+		is.True(!spy.saw(string(key[:]))) // nor who asks
+	}
 	for _, secret := range []string{"confidential", "answer", "question"} {
 		is.True(!spy.saw(secret)) // nothing readable passed
 	}
@@ -176,6 +208,7 @@ type middleman struct {
 	flipAt  int
 	held    *mangos.Message   // a message that is late
 	earlier []*mangos.Message // some that have passed
+	harm    [10]atomic.Int64  // done, by kind
 }
 
 func (w *middleman) meddle(m *mangos.Message) error {
@@ -189,7 +222,9 @@ func (w *middleman) meddle(m *mangos.Message) error {
 	}
 	before := w.earlier[w.count%len(w.earlier)]
 	body := bytes.Clone(m.Body[w.skip:])
-	switch w.count / 2 % 10 {
+	kind := w.count / 2 % len(w.harm)
+	w.harm[kind].Add(1)
+	switch kind {
 	case 0: // twice
 		if err := w.to.SendMsg(m.Dup()); err != nil {
 			return err
