@@ -224,7 +224,7 @@ func (s *settings) socketMode(preset fs.FileMode) (fs.FileMode, error) {
 func parseSuites(names []string) ([]mechanism.Suite, error) {
 	var suites []mechanism.Suite
 	for _, name := range names {
-		if s, err := mechanism.ParseSuite(name); err == nil {
+		if s, err := mechanism.ParseSuite(name); err == nil && s != mechanism.Curve {
 			suites = append(suites, s)
 			continue
 		}
@@ -240,7 +240,7 @@ func parseSuites(names []string) ([]mechanism.Suite, error) {
 // suitesOf returns the suites of a pattern, the one first whose cipher this
 // processor is made for: without its help AES is slow and not constant-time.
 func suitesOf(pattern string) (found []mechanism.Suite) {
-	aes := cpu.X86.HasAES && cpu.X86.HasPCLMULQDQ || cpu.ARM64.HasAES && cpu.ARM64.HasPMULL ||
+	aes := cpu.X86.HasAES && cpu.X86.HasPCLMULQDQ && cpu.X86.HasSSE41 || cpu.ARM64.HasAES && cpu.ARM64.HasPMULL ||
 		cpu.S390X.HasAES && cpu.S390X.HasAESGCM
 	for _, s := range mechanism.Suites() {
 		parts := strings.Split(s.String(), "_")
@@ -259,7 +259,9 @@ func suitesOf(pattern string) (found []mechanism.Suite) {
 func suiteNames() string {
 	var b strings.Builder
 	for _, s := range mechanism.Suites() {
-		fmt.Fprintf(&b, "  %v\n", s)
+		if s != mechanism.Curve { // for whose keys there are no flags
+			fmt.Fprintf(&b, "  %v\n", s)
+		}
 	}
 	return strings.TrimSuffix(b.String(), "\n")
 }
