@@ -22,7 +22,7 @@ import (
 // reads late, and while there is unread input, which makes kernels hang up on
 // their peers.
 func TestCloseDeliversData(t *testing.T) {
-	for _, transport := range []string{"tcp", "unix", "pipe"} {
+	for _, transport := range []string{"tcp", "unix", "udp", "pipe"} {
 		for _, unread := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/unread=%v", transport, unread), func(t *testing.T) {
 				t.Parallel()
@@ -286,7 +286,7 @@ func TestCloseDuringWriteMessage(t *testing.T) {
 // TestPeerGone resets the carrier: reading and writing fail, and never with
 // io.EOF.
 func TestPeerGone(t *testing.T) {
-	for _, transport := range []string{"tcp", "unix", "pipe"} {
+	for _, transport := range []string{"tcp", "unix", "udp", "pipe"} {
 		t.Run(transport, func(t *testing.T) {
 			is := is.New(t)
 			initiator, responder := configs(t, mechanism.XXAESGCM)
