@@ -83,8 +83,15 @@ func helloSize(p []byte) int {
 
 // TestMalformedHello sends a responder what no initiator would.
 func TestMalformedHello(t *testing.T) {
-	xx := []mechanism.Suite{mechanism.XXhfsAESGCM}
-	good := make([]byte, 1216) // of the right size for XXhfs, and a low-order key
+	for suite, size := range map[mechanism.Suite]int{mechanism.XXhfsAESGCM: 1216, mechanism.Curve: 200} {
+		t.Run(suite.String(), func(t *testing.T) { malformedHello(t, suite, size) })
+	}
+}
+
+// malformedHello offers one suite, whose first message has the given size.
+func malformedHello(t *testing.T, suite mechanism.Suite, size int) {
+	offer := []mechanism.Suite{suite}
+	good := make([]byte, size) // and a low-order key
 	tlv := func(typ byte, n int) []byte {
 		return append([]byte{typ, byte(n >> 8), byte(n)}, make([]byte, n)...)
 	}
@@ -112,20 +119,20 @@ func TestMalformedHello(t *testing.T) {
 		{"unknown suite", rawHello([]mechanism.Suite{0xFFFF}, nil, good), securesp.ErrNoCommonSuite, reject(2)},
 		{"suite of another responder", rawHello([]mechanism.Suite{mechanism.XXAESGCM}, nil, good[:32]), securesp.ErrNoCommonSuite, reject(2)},
 		{"NULL", rawHello([]mechanism.Suite{mechanism.Null}, nil, nil), securesp.ErrNoCommonSuite, reject(2)},
-		{"TLVs too long", rawHello(xx, tlv(0x77, 1022), good), securesp.ErrProtocol, reject(4)},
-		{"TLV overruns", rawHello(xx, []byte{0x77, 0, 2, 1}, good), securesp.ErrProtocol, reject(4)},
-		{"half a TLV", rawHello(xx, []byte{0x77, 0}, good), securesp.ErrProtocol, reject(4)},
-		{"TLV twice", rawHello(xx, append(tlv(0x77, 1), tlv(0x77, 1)...), good), securesp.ErrProtocol, reject(4)},
-		{"name too long", rawHello(xx, tlv(2, 256), good), securesp.ErrProtocol, reject(4)},
-		{"HELLO of 4097 bytes", rawHello(xx, nil, make([]byte, 4097-13)), securesp.ErrProtocol, reject(4)},
-		{"message of 65,535 bytes", rawHello(xx, nil, make([]byte, 65535)), securesp.ErrProtocol, reject(4)},
-		{"no message", rawHello(xx, nil, nil), mechanism.ErrMalformed, reject(4)},
-		{"message too short", rawHello(xx, nil, good[:1215]), mechanism.ErrMalformed, reject(4)},
+		{"TLVs too long", rawHello(offer, tlv(0x77, 1022), good), securesp.ErrProtocol, reject(4)},
+		{"TLV overruns", rawHello(offer, []byte{0x77, 0, 2, 1}, good), securesp.ErrProtocol, reject(4)},
+		{"half a TLV", rawHello(offer, []byte{0x77, 0}, good), securesp.ErrProtocol, reject(4)},
+		{"TLV twice", rawHello(offer, append(tlv(0x77, 1), tlv(0x77, 1)...), good), securesp.ErrProtocol, reject(4)},
+		{"name too long", rawHello(offer, tlv(2, 256), good), securesp.ErrProtocol, reject(4)},
+		{"HELLO of 4097 bytes", rawHello(offer, nil, make([]byte, 4097-13)), securesp.ErrProtocol, reject(4)},
+		{"message of 65,535 bytes", rawHello(offer, nil, make([]byte, 65535)), securesp.ErrProtocol, reject(4)},
+		{"no message", rawHello(offer, nil, nil), mechanism.ErrMalformed, reject(4)},
+		{"message too short", rawHello(offer, nil, good[:size-1]), mechanism.ErrMalformed, reject(4)},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				is := is.New(t)
-				_, responder := configs(t, mechanism.XXhfsAESGCM)
+				_, responder := configs(t, suite)
 				said, took, err := toResponder(t, responder, tc.sent)
 				is.True(errors.Is(err, tc.err))                   // the right error
 				is.True(bytes.Equal(said, tc.said))               // and answer
@@ -138,6 +145,15 @@ func TestMalformedHello(t *testing.T) {
 
 // TestMalformedReply answers an initiator as no responder would.
 func TestMalformedReply(t *testing.T) {
+	for _, offer := range [][]mechanism.Suite{
+		{mechanism.XXhfsAESGCM, mechanism.XXhfsChaChaPoly},
+		{mechanism.Curve, mechanism.XXhfsAESGCM},
+	} {
+		t.Run(offer[0].String(), func(t *testing.T) { malformedReply(t, offer) })
+	}
+}
+
+func malformedReply(t *testing.T, offer []mechanism.Suite) {
 	for _, tc := range []struct {
 		name string
 		sent []byte
@@ -158,14 +174,13 @@ func TestMalformedReply(t *testing.T) {
 		{"REJECT 4", append(bytes.Clone(rejectStart), 4), securesp.ErrRejected},
 		{"REJECT 200", append(bytes.Clone(rejectStart), 200), securesp.ErrRejected},
 		{"RETRY with NULL", append(bytes.Clone(retryStart), 0, 0), securesp.ErrProtocol},
-		{"RETRY with the first suite", append(bytes.Clone(retryStart), 0x01, 0x11), securesp.ErrProtocol},
+		{"RETRY with the first suite", retryWith(offer[0]), securesp.ErrProtocol},
 		{"RETRY with a suite not offered", append(bytes.Clone(retryStart), 0x02, 0x01), securesp.ErrProtocol},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				is := is.New(t)
-				initiator, _ := configs(t, mechanism.XXhfsAESGCM)
-				initiator.Suites = []mechanism.Suite{mechanism.XXhfsAESGCM, mechanism.XXhfsChaChaPoly}
+				initiator, _ := mixedConfigs(t, offer, nil)
 				said, took, err := toInitiator(t, initiator, tc.sent)
 				is.True(errors.Is(err, tc.err))  // the right error
 				is.Equal(len(said), 0)           // no second try, least of all a weaker one

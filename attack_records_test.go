@@ -279,14 +279,20 @@ func TestCutRecords(t *testing.T) {
 // TestImpossibleRecordLengths sends record headers that no session makes. The
 // receiver gives up on the header alone.
 func TestImpossibleRecordLengths(t *testing.T) {
-	for _, length := range []int{0, 1, 16, 1 + 16384 + 16 + 1, 0x7FFF, 0xFFFF} {
+	for suite, overhead := range map[mechanism.Suite]int{mechanism.XXhfsAESGCM: 17, mechanism.Curve: 18} {
+		impossibleRecordLengths(t, suite, []int{0, 1, overhead - 1, overhead + 16384 + 1, 0x7FFF, 0xFFFF})
+	}
+}
+
+func impossibleRecordLengths(t *testing.T, suite mechanism.Suite, lengths []int) {
+	for _, length := range lengths {
 		for _, typ := range []mechanism.Type{mechanism.Data, mechanism.Close, 0x55, mechanism.Clear} {
 			if typ == mechanism.Clear && length > 0 && length <= 1+16384 {
 				continue // possible, but not permitted: see TestClearNotPermitted
 			}
-			t.Run(fmt.Sprintf("%d/%#x", length, typ), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%v/%d/%#x", suite, length, typ), func(t *testing.T) {
 				is := is.New(t)
-				w := wireSuite(t, mechanism.XXhfsAESGCM)
+				w := wireSuite(t, suite)
 				defer w.close()
 				w.near.Inject(append(binary.BigEndian.AppendUint16(nil, uint16(length)), byte(typ)))
 				_, err := w.b.Read(make([]byte, 100))
@@ -344,8 +350,14 @@ func TestNoPlaintextTwiceAlike(t *testing.T) {
 // TestGarbage feeds a receiver random bytes after the handshake: an error each
 // time, and never a byte of data.
 func TestGarbage(t *testing.T) {
+	for _, suite := range []mechanism.Suite{mechanism.NKChaChaPoly, mechanism.Curve} {
+		garbage(t, suite)
+	}
+}
+
+func garbage(t *testing.T, suite mechanism.Suite) {
 	r := rand.New(rand.NewPCG(1, 2))
-	initiator, responder := eachRecord(t, mechanism.NKChaChaPoly)
+	initiator, responder := eachRecord(t, suite)
 	for range 100 {
 		w := wire(t, initiator, responder)
 		p := make([]byte, 3+r.IntN(200))

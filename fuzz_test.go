@@ -278,7 +278,19 @@ func FuzzHandshake(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
+	curveIdentity, err := keys.GenerateCurve()
+	if err != nil {
+		f.Fatal(err)
+	}
 	config := &Config{Identity: identity, Trust: trust.Anyone(), Suites: []mechanism.Suite{mechanism.XXAESGCM, mechanism.XXhfsAESGCM}}
+	// A responder takes CURVE, too; an initiator would have to know whom it
+	// dials.
+	responder := config.Clone()
+	responder.Suites = append(responder.Suites, mechanism.Curve)
+	responder.CurveIdentity = curveIdentity
+	curveOnly := config.Clone()
+	curveOnly.Suites = []mechanism.Suite{mechanism.Curve}
+	curveOnly.CurveIdentity, curveOnly.Trust = curveIdentity, trust.CurveKeys(curveIdentity.Public())
 	m, _ := noise.Mechanism(mechanism.XXAESGCM)
 	head := appendHelloHead(nil, []mechanism.Suite{mechanism.XXAESGCM}, "", "")
 	h, err := m.NewHandshake(mechanism.Config{Prologue: append([]byte(prologueLabel), head...), Identity: identity})
@@ -291,16 +303,18 @@ func FuzzHandshake(f *testing.F) {
 	}
 	seed(f, append(fuzzHellos(),
 		appendBlock(head, m1),
+		appendBlock(appendHelloHead(nil, []mechanism.Suite{mechanism.Curve}, "", ""), append([]byte("\x05HELLO\x01\x00"), make([]byte, 192)...)),
+		appendBlock(appendReply(nil, kindAccept), append([]byte("\x07WELCOME"), make([]byte, 160)...)),
 		appendBlock(appendReply(nil, kindAccept), make([]byte, 96)),
 		append(appendReply(nil, kindReject), rejectHandshake),
 		binary.BigEndian.AppendUint16(appendReply(nil, kindRetry), uint16(mechanism.XXhfsAESGCM))))
 	f.Fuzz(func(t *testing.T, p []byte) {
-		for _, initiator := range []bool{false, true} {
+		for i, config := range []*Config{responder, config, curveOnly} {
 			near, far := net.Pipe()
-			c := newConn(script{near, bytes.NewReader(p)}, config, initiator)
+			c := newConn(script{near, bytes.NewReader(p)}, config, i > 0)
 			c.runHandshake()
 			if c.hs.err == nil || c.established.Load() {
-				t.Errorf("initiator %v: a connection came of %x", initiator, p)
+				t.Errorf("configuration %d: a connection came of %x", i, p)
 			}
 			far.Close()
 		}

@@ -377,7 +377,7 @@ func TestFinishedAreNotCrowdedOut(t *testing.T) {
 // and send little: memory grows with what arrives.
 func TestClaimsCostNothing(t *testing.T) {
 	is := is.New(t)
-	p, c := rawPair(t, nil)
+	p, c := rawPair(t, mechanism.XXAESGCM, nil)
 	defer p.end(c)
 	read := make(chan error, 1)
 	go func() {

@@ -11,6 +11,7 @@ import (
 	"github.com/securesp/securesp"
 	"github.com/securesp/securesp/internal/testnet"
 	"github.com/securesp/securesp/mechanism"
+	"github.com/securesp/securesp/mechanism/curve"
 	"github.com/securesp/securesp/mechanism/noise"
 )
 
@@ -25,9 +26,19 @@ type rawPeer struct {
 // rawReady is the READY body of a peer that accepts messages of any size.
 var rawReady = append([]byte{1, 0, 8}, bytes.Repeat([]byte{0x7F}, 8)...)
 
-// newRawPeer runs the handshake of suite XX against a responder with the given
-// configuration and sends a verdict of type typ. It returns the responder, and
-// the error that its handshake ended with.
+// rawSuites are the suites that a rawPeer is tried with: one of Noise, and CURVE.
+var rawSuites = []mechanism.Suite{mechanism.XXAESGCM, mechanism.Curve}
+
+// eachRawSuite runs test as a subtest for each of rawSuites.
+func eachRawSuite(t *testing.T, test func(t *testing.T, suite mechanism.Suite)) {
+	for _, suite := range rawSuites {
+		t.Run(suite.String(), func(t *testing.T) { test(t, suite) })
+	}
+}
+
+// newRawPeer runs the handshake of the initiator's first suite against a
+// responder with the given configuration and sends a verdict of type typ. It
+// returns the responder, and the error that its handshake ended with.
 func newRawPeer(t testing.TB, initiator, responder *securesp.Config, tlvs []byte, typ mechanism.Type, verdict []byte) (*rawPeer, *securesp.Conn, error) {
 	t.Helper()
 	near, far := testnet.Pipe(1 << 20)
@@ -36,37 +47,53 @@ func newRawPeer(t testing.TB, initiator, responder *securesp.Config, tlvs []byte
 	done := make(chan error, 1)
 	go func() { done <- c.HandshakeContext(context.Background()) }()
 
-	head := rawHello([]mechanism.Suite{mechanism.XXAESGCM}, tlvs, nil)
+	suite := initiator.Suites[0]
+	head := rawHello([]mechanism.Suite{suite}, tlvs, nil)
 	head = head[:len(head)-2] // up to mlen (SPEC §2)
-	m, _ := noise.Mechanism(mechanism.XXAESGCM)
-	hs, err := m.NewHandshake(mechanism.Config{
-		Role:     mechanism.Initiator,
-		Prologue: append([]byte("securesp/1\x00"), head...),
-		Identity: initiator.Identity,
-	})
+	m, _ := noise.Mechanism(suite)
+	config := mechanism.Config{
+		Role:          mechanism.Initiator,
+		Prologue:      append([]byte("securesp/1\x00"), head...),
+		Identity:      initiator.Identity,
+		CurveIdentity: initiator.CurveIdentity,
+	}
+	if suite == mechanism.Curve {
+		m = curve.Mechanism()
+		config.CurvePeer = responder.CurveIdentity.Public()
+	}
+	hs, err := m.NewHandshake(config)
 	p.must(err)
 	m1, err := hs.AppendMessage(nil, nil)
 	p.must(err)
-	p.send(rawHello([]mechanism.Suite{mechanism.XXAESGCM}, tlvs, m1))
+	p.send(rawHello([]mechanism.Suite{suite}, tlvs, m1))
 	if !bytes.Equal(p.take(6), acceptStart) {
 		t.Fatal("the responder does not accept")
 	}
-	_, err = hs.ReadMessage(nil, p.take(int(binary.BigEndian.Uint16(p.take(2)))))
-	p.must(err)
-	m3, err := hs.AppendMessage(nil, nil)
-	p.must(err)
+	var last []byte // what goes with the verdict
+	for hs.Next() != mechanism.Done {
+		p.send(last)
+		last = nil
+		if hs.Next() == mechanism.Receive {
+			_, err = hs.ReadMessage(nil, p.take(int(binary.BigEndian.Uint16(p.take(2)))))
+			p.must(err)
+			continue
+		}
+		message, err := hs.AppendMessage(nil, nil)
+		p.must(err)
+		last = append(binary.BigEndian.AppendUint16(nil, uint16(len(message))), message...)
+	}
 	p.session, err = hs.Session()
 	p.must(err)
 	record, err := p.session.Encode(nil, typ, verdict)
 	p.must(err)
-	p.send(append(append(binary.BigEndian.AppendUint16(nil, uint16(len(m3))), m3...), record...))
+	p.send(append(last, record...))
 	return p, c, <-done
 }
 
 // rawPair returns a raw peer and the responder that has accepted it.
-func rawPair(t testing.TB, change func(responder *securesp.Config)) (*rawPeer, *securesp.Conn) {
+func rawPair(t testing.TB, suite mechanism.Suite, change func(responder *securesp.Config)) (*rawPeer, *securesp.Conn) {
 	t.Helper()
-	initiator, responder := configs(t, mechanism.XXAESGCM)
+	initiator, responder := configs(t, suite)
 	if change != nil {
 		change(responder)
 	}
