@@ -47,6 +47,8 @@ const (
 // members may be shared by any number of sockets.
 type SealConfig struct {
 	// Client is for REQ and PUSH. Sockets that share one share its tickets.
+	// Set mangos.OptionRetryTime of a REQ well below the workers' window:
+	// both are a minute by default, and what is repeated later is too late.
 	Client *e2e.Client
 
 	// Worker is for REP and PULL. Its Authorize decides who may ask; see
@@ -161,7 +163,8 @@ const authorizeTimeout = 10 * time.Second
 // nothing else, since where a message comes from says nothing behind a device.
 // It is asked for every message, so whoever it refuses from now on is out at
 // once. The name is the policy's, if it is a trust.Namer. policy must not be
-// nil.
+// nil. As there is no address and no credential to look at, restrictions of a
+// trust file to either, from= and uid=, are never met.
 func Authorize(policy trust.Policy) func(keys.Public) (name string, err error) {
 	if policy == nil {
 		panic("securesp: Authorize needs a policy")
