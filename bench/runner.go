@@ -111,6 +111,10 @@ func (r *runner) runCase(id caseID) (float64, error) {
 		name, args = r.zmq, nil
 	}
 	start := func(role, address string) (*exec.Cmd, *bufio.Reader, error) {
+		name, args := name, args
+		if role == "awake" { // which libzmq's program has not
+			name, args = os.Args[0], []string{"child"}
+		}
 		cmd := exec.CommandContext(ctx, name, append(slices.Clone(args), role, id.Workload, id.Impl, fmt.Sprint(r.divide), r.tmp, address)...)
 		cmd.Stderr = os.Stderr
 		if id.Impl == "tls ChaCha" {
