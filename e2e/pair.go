@@ -211,8 +211,9 @@ func replace(place **pairSession, session *pairSession) {
 
 // Seal seals a message with the given body and appends it to dst, which body
 // must not overlap. It returns ErrUnknownKey if no session is established,
-// ErrNotAuthorized if the other end is not admitted any more, ErrTooLarge if the body is above the configured maximum, and ErrExhausted at
-// the end of the session.
+// ErrNotAuthorized if the other end is not admitted any more, ErrTooLarge if
+// the body is above the configured maximum, and ErrExhausted at the end of the
+// session.
 func (p *Pair) Seal(dst, body []byte) ([]byte, error) {
 	if len(body) > p.config.MaxBody {
 		return nil, ErrTooLarge
