@@ -296,7 +296,8 @@ func sendMessages(t task) (float64, error) {
 		send := func() error { _, err := c.Write(p); return err }
 		flush := func() error { return nil }
 		if m, ok := c.(messenger); ok {
-			send = func() error { return m.WriteMessage(p) }
+			parts := [][]byte{p} // behind an interface, arguments are allocated
+			send = func() error { return m.WriteMessage(parts...) }
 		} else if t.impl == "raw bufio" {
 			w := bufio.NewWriterSize(c, 64<<10)
 			send = func() error { _, err := w.Write(p); return err }
