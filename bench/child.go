@@ -60,6 +60,7 @@ var workloads = map[string]workload{
 	"mangos PAIR 1 KiB":          {unit: "msg/s", size: 1 << 10, count: 500_000, mangos: "pair"},
 	"mangos REQ/REP 64 B":        {unit: "µs", size: 64, count: 20_000, mangos: "req"},
 	"mangos REQ/REP 64 B, CPU":   {unit: "CPU µs", size: 64, count: 50_000, mangos: "req"},
+	"mangos REQ/REP ×16, CPU":    {unit: "CPU µs", size: 64, count: 200_000, mangos: "req", senders: 16},
 }
 
 // child does one side of one case: role, workload, implementation, by how much

@@ -3,9 +3,11 @@ package main
 import (
 	"bytes"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"go.nanomsg.org/mangos/v3"
@@ -182,6 +184,9 @@ func (t task) measureMangos() (float64, error) {
 }
 
 func (t task) mangosTrips(s mangos.Socket) (float64, error) {
+	if t.workload.senders > 1 {
+		return t.crowdedTrips(s)
+	}
 	trips := make([]time.Duration, 0, t.count)
 	for i := range t.count + t.count/10 {
 		start := time.Now()
@@ -203,4 +208,34 @@ func (t task) mangosTrips(s mangos.Socket) (float64, error) {
 		return float64(len(trips)), nil // by which the processes' time is divided
 	}
 	return medianMicroseconds(trips), nil
+}
+
+// crowdedTrips has several requests under way at any time, and returns how many
+// there were in all.
+func (t task) crowdedTrips(s mangos.Socket) (float64, error) {
+	each := max(t.count/t.workload.senders, 1)
+	errs := make([]error, t.workload.senders)
+	var senders sync.WaitGroup
+	for i := range errs {
+		c, err := s.OpenContext()
+		if err != nil {
+			return 0, err
+		}
+		senders.Go(func() {
+			defer c.Close()
+			for range each {
+				m := mangos.NewMessage(t.size)
+				m.Body = m.Body[:t.size]
+				if errs[i] = c.SendMsg(m); errs[i] != nil {
+					return
+				}
+				if m, errs[i] = c.RecvMsg(); errs[i] != nil {
+					return
+				}
+				m.Free()
+			}
+		})
+	}
+	senders.Wait()
+	return float64(each * len(errs)), errors.Join(errs...)
 }

@@ -81,21 +81,24 @@ func (c *MemoryCache) Add(id SeenID, now, expires time.Time) (seen bool, err err
 	if bucket < c.floor {
 		return false, ErrExpired
 	}
-	if _, ok := c.buckets[bucket][hash]; ok {
+	ids := c.buckets[bucket]
+	if ids == nil {
+		ids = make(map[uint64]struct{})
+		c.buckets[bucket] = ids
+	}
+	before := len(ids)
+	ids[hash] = struct{}{}
+	if len(ids) == before {
 		return true, nil
 	}
-	for c.count >= c.capacity {
+	c.count++
+	for c.count > c.capacity {
 		oldest := c.oldest()
 		c.forgetUntil(oldest + 1)
 		if bucket <= oldest {
 			return false, ErrExpired
 		}
 	}
-	if c.buckets[bucket] == nil {
-		c.buckets[bucket] = make(map[uint64]struct{})
-	}
-	c.buckets[bucket][hash] = struct{}{}
-	c.count++
 	return false, nil
 }
 
