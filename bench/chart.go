@@ -33,7 +33,7 @@ func chart(rows []row) []byte {
 			factor = 1 / factor
 		}
 		y := 40 + line*i
-		colour := map[string]string{"reach": "#2a9d5c", "hold": "#4a7fc1", "MISSED": "#c1584a"}[r.Verdict]
+		colour := map[string]string{"reach": "#2a9d5c", "hold": "#4a7fc1", "MISSED": "#c1584a", "–": "#999999"}[r.Verdict]
 		from, to := min(x(1), x(factor)), max(x(1), x(factor))
 		fmt.Fprintf(&b, `<text x="%d" y="%d" text-anchor="end">%s: %s / %s</text>`, left-8, y+13, html.EscapeString(r.Workload), html.EscapeString(r.Ours), html.EscapeString(r.Peer))
 		fmt.Fprintf(&b, `<rect x="%.1f" y="%d" width="%.1f" height="14" fill="%s"/><text x="%.1f" y="%d">%.2g×</text>`+"\n", from, y+2, max(to-from, 1), colour, to+5, y+13, factor)

@@ -123,6 +123,8 @@ func listen(impl, tmp string) (net.Listener, error) {
 	switch impl {
 	case "quic-go":
 		return listenQUIC(address, tlsConfig(impl, "server"))
+	case "x/net/quic":
+		return listenXQUIC(address, tlsConfig(impl, "server"))
 	case "kcp-go AES":
 		return listenKCP(address)
 	}
@@ -148,6 +150,8 @@ func dial(impl, address string) (net.Conn, error) {
 	switch impl {
 	case "quic-go":
 		return dialQUIC(address, tlsClientConfig(impl))
+	case "x/net/quic":
+		return dialXQUIC(address, tlsClientConfig(impl))
 	case "kcp-go AES":
 		return dialKCP(address)
 	}
