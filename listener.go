@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/securesp/securesp/internal/host"
 )
 
 // Listen listens on address on the named network, "tcp", "tcp4", "tcp6", "udp",
@@ -70,26 +72,7 @@ type Listener struct {
 // pending is a connection at its handshake.
 type pending struct {
 	conn *Conn
-	host string // who is to be blamed for it
-}
-
-// hostOf returns what one host cannot have many of: an IPv4 address, or an
-// IPv6 network of 64 bits. Carriers that have no such address share one.
-func hostOf(carrier net.Conn) string {
-	a := carrier.RemoteAddr()
-	if a == nil {
-		return ""
-	}
-	ap, err := netip.ParseAddrPort(a.String())
-	if err != nil {
-		return ""
-	}
-	ip := ap.Addr().Unmap()
-	if ip.Is4() {
-		return ip.String()
-	}
-	network, _ := ip.WithZone("").Prefix(64) // an IPv6 address has one
-	return network.String()
+	host netip.Addr // who is to be blamed for it; carriers without addresses share one
 }
 
 // Accept returns the next connection whose peer has proved its key and was
@@ -177,7 +160,6 @@ func (l *Listener) acceptCarriers() {
 // be.
 func (l *Listener) admit(carrier net.Conn) {
 	c := Server(carrier, l.config)
-	host := hostOf(carrier)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for l.err == nil && len(l.pending)+l.waiting >= l.config.maxPending() {
@@ -193,7 +175,7 @@ func (l *Listener) admit(carrier net.Conn) {
 		carrier.Close()
 		return
 	}
-	l.pending = append(l.pending, pending{c, host})
+	l.pending = append(l.pending, pending{c, host.Of(carrier.RemoteAddr())})
 	l.running.Go(func() { l.handshake(c) })
 }
 
@@ -201,7 +183,7 @@ func (l *Listener) admit(carrier net.Conn) {
 // host that has most of them, so that no host keeps others out; of these one
 // that has not said HELLO, if there is any; of these the oldest.
 func mostDispensable(list []pending) (index int) {
-	ofHost := make(map[string]int)
+	ofHost := make(map[netip.Addr]int)
 	for _, p := range list {
 		ofHost[p.host]++
 	}

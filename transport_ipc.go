@@ -2,13 +2,9 @@ package securesp
 
 import (
 	"context"
-	"io/fs"
 	"net"
-	"os"
-	"strings"
-	"time"
 
-	"github.com/securesp/securesp/internal/errno"
+	"github.com/securesp/securesp/internal/unixsock"
 )
 
 // ipc carries connections over UNIX sockets.
@@ -34,42 +30,14 @@ func enlargeBuffer(c net.Conn) {
 	}
 }
 
-// listenIPC listens on a socket file. One that a dead process left behind is
-// replaced; one on which somebody answers, or that is no socket, is not.
+// listenIPC listens on a socket file, in the place of one that a dead process
+// has left behind.
 func listenIPC(_, address string, config *Config) (net.Listener, error) {
-	l, err := net.Listen("unix", address)
-	if errno.IsAddrInUse(err) && removeStale(address) {
-		l, err = net.Listen("unix", address)
-	}
+	l, err := unixsock.Listen(address, config.SocketMode)
 	if err != nil {
 		return nil, err
 	}
-	if config.SocketMode != 0 && !strings.HasPrefix(address, "@") {
-		if err := os.Chmod(address, config.SocketMode.Perm()); err != nil {
-			l.Close()
-			return nil, err
-		}
-	}
 	return ipcListener{l}, nil
-}
-
-// removeStale removes a socket file on which nobody listens, and reports
-// whether it did.
-func removeStale(path string) bool {
-	before, err := os.Lstat(path)
-	if err != nil || before.Mode().Type() != fs.ModeSocket {
-		return false
-	}
-	c, err := net.DialTimeout("unix", path, time.Second)
-	if err == nil {
-		c.Close()
-		return false
-	}
-	if !errno.IsConnRefused(err) {
-		return false
-	}
-	after, err := os.Lstat(path) // somebody else may have replaced it by now
-	return err == nil && os.SameFile(before, after) && os.Remove(path) == nil
 }
 
 type ipcListener struct{ net.Listener }

@@ -5,12 +5,10 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
-	"os"
 	"strings"
-	"time"
 
 	"github.com/securesp/securesp"
-	"github.com/securesp/securesp/internal/errno"
+	"github.com/securesp/securesp/internal/unixsock"
 )
 
 // endpoint is where to listen or dial: a network and an address as package
@@ -71,42 +69,10 @@ func listenPlain(e endpoint, mode fs.FileMode) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := net.Listen(network, e.address)
-	if network != "unix" {
-		return l, err
+	if network == "unix" {
+		return unixsock.Listen(e.address, mode)
 	}
-	if errno.IsAddrInUse(err) && removeStale(e.address) {
-		l, err = net.Listen(network, e.address)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if !strings.HasPrefix(e.address, "@") {
-		if err := os.Chmod(e.address, mode); err != nil {
-			l.Close()
-			return nil, err
-		}
-	}
-	return l, nil
-}
-
-// removeStale removes a socket file on which nobody listens, and reports
-// whether it did. It is the same as the library's for sealed sockets.
-func removeStale(path string) bool {
-	before, err := os.Lstat(path)
-	if err != nil || before.Mode().Type() != fs.ModeSocket {
-		return false
-	}
-	c, err := net.DialTimeout("unix", path, time.Second)
-	if err == nil {
-		c.Close()
-		return false
-	}
-	if !errno.IsConnRefused(err) {
-		return false
-	}
-	after, err := os.Lstat(path) // somebody else may have replaced it by now
-	return err == nil && os.SameFile(before, after) && os.Remove(path) == nil
+	return net.Listen(network, e.address)
 }
 
 // listenSealed listens for sealed connections, and logs who fails to make one.

@@ -28,8 +28,11 @@ var own = []struct {
 	dir     string // "…/*" stands for everything below
 	imports string
 }{
+	{"internal/allocs", ""},
 	{"internal/leak", ""},
 	{"internal/errno", ""},
+	{"internal/host", ""},
+	{"internal/unixsock", "internal/errno"},
 	{"internal/overlap", ""},
 	{"internal/replay", ""},
 	{"internal/safefile", ""},
@@ -39,14 +42,14 @@ var own = []struct {
 	{"keys", "internal/safefile"},
 	{"trust", "keys internal/safefile"},
 	{"mechanism", "keys"},
-	{"mechanism/mechtest", "mechanism keys"},
+	{"mechanism/mechtest", "mechanism keys internal/allocs"},
 	{"mechanism/*", "mechanism keys internal/overlap internal/replay"},
 	{"internal/zmtp", "mechanism mechanism/curve keys"},
-	{"internal/quiccarrier", "mechanism"},
-	{".", "mechanism mechanism/noise mechanism/curve mechanism/null trust keys internal/quiccarrier internal/errno"},
+	{"internal/quiccarrier", "mechanism internal/host"},
+	{".", "mechanism mechanism/noise mechanism/curve mechanism/null trust keys internal/quiccarrier internal/host internal/unixsock"},
 	{"e2e", "keys mechanism mechanism/noise internal/overlap internal/replay"},
 	{"spmangos", ". e2e trust mechanism keys internal/errno"},
-	{"cmd/securesp", ". e2e spmangos trust mechanism keys internal/errno"},
+	{"cmd/securesp", ". e2e spmangos trust mechanism keys internal/errno internal/unixsock"},
 	{"examples/*", ". e2e spmangos trust mechanism mechanism/noise mechanism/curve keys"},
 	{"internal/docs", ". trust mechanism keys"},
 }

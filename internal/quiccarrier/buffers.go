@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// wantedBuffer is what QUIC asks the kernel for, in each direction.
-const wantedBuffer = 7 << 20
+// wantedBuffer is what QUIC asks the kernel for, in each direction. Only tests
+// change it.
+var wantedBuffer = 7 << 20
 
 // silenceBufferWarning keeps package quic-go from printing, once a process and
 // to the standard logger, that the kernel gives it smaller socket buffers than

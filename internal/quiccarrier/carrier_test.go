@@ -5,10 +5,12 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -285,6 +287,31 @@ func TestCloseAfterLostLastWords(t *testing.T) {
 	})
 }
 
+// Both sides close at once, and from one packet on nothing of the client's
+// arrives for a while, its confirmation and last words among it. Nobody waits
+// for a timeout.
+func TestCloseBothWithLoss(t *testing.T) {
+	for first := range int64(8) {
+		inWorld(t, lossnet.Conditions{Delay: time.Millisecond}, Options{}, func(t *testing.T, w *world) {
+			is := is.New(t)
+			client, server, _ := w.pair()
+			hello(t, client, server)
+			time.Sleep(time.Second) // nothing is under way
+			var sent atomic.Int64
+			w.net.SetTap(func(from, _ netip.AddrPort, _ []byte) bool {
+				return from.String() == clientAddr && sent.Add(1) > first
+			})
+			time.AfterFunc(20*time.Millisecond, func() { w.net.SetTap(nil) })
+			start := time.Now()
+			closed := make(chan error, 1)
+			go func() { closed <- client.Close() }()
+			is.NoErr(server.Close())
+			is.NoErr(<-closed)
+			is.True(time.Since(start) < time.Second)
+		})
+	}
+}
+
 func TestAbandonedPeer(t *testing.T) {
 	inWorld(t, lossnet.Conditions{Delay: time.Millisecond}, Options{}, func(t *testing.T, w *world) {
 		is := is.New(t)
@@ -436,6 +463,28 @@ func TestListenerCloseLeavesAcceptedAlone(t *testing.T) {
 	})
 }
 
+// A connection that is Established takes no place of those that have proved
+// nothing.
+func TestEstablishedMakesRoom(t *testing.T) {
+	inWorld(t, lossnet.Conditions{Delay: time.Millisecond}, Options{MaxPending: 1}, func(t *testing.T, w *world) {
+		is := is.New(t)
+		var live []*Conn
+		for i := range 6 {
+			client, _, err := w.dial(fmt.Sprintf("10.2.0.%d:1", 1+i))
+			is.NoErr(err) // there is room
+			server, err := w.listener.Accept()
+			is.NoErr(err)
+			server.(*Conn).Established()
+			live = append(live, client, server.(*Conn))
+		}
+		is.Equal(w.listener.limits.young.Load(), int64(0))
+		for i := 0; i < len(live); i += 2 {
+			hello(t, live[i], live[i+1])
+			closeBoth(live[i], live[i+1])
+		}
+	})
+}
+
 func TestDialNobody(t *testing.T) {
 	inWorld(t, lossnet.Conditions{}, Options{}, func(t *testing.T, w *world) {
 		is := is.New(t)
@@ -470,6 +519,10 @@ func TestChannelBinding(t *testing.T) {
 		is.Equal(len(a), 32)
 		is.True(bytes.Equal(a, b))  // the two ends agree
 		is.True(!bytes.Equal(a, c)) // no other connection has the same
+		state := client.quic.ConnectionState().TLS
+		want, err := state.ExportKeyingMaterial("EXPORTER-securesp channel binding", []byte("securesp/1"), 32)
+		is.NoErr(err)
+		is.True(bytes.Equal(a, want)) // it is SPEC §9.2's
 		other.Close()
 		closeBoth(client, server)
 	})

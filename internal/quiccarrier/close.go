@@ -70,7 +70,7 @@ func (c *Conn) settle(linger time.Duration) error {
 	defer nudge.Stop()
 
 	if _, err := c.quic.AcceptUniStream(c.quic.Context()); err == nil {
-		return c.end(codeDone)
+		return c.part()
 	}
 	<-c.quic.Context().Done()
 	// The peer may just as well have confirmed by closing the connection.
@@ -82,6 +82,24 @@ func (c *Conn) settle(linger time.Duration) error {
 	default:
 		return err
 	}
+}
+
+// part ends a connection whose peer has everything. If the peer waits for our
+// confirmation, that happens a little later, so that QUIC can repeat what gets
+// lost: the last word of a connection it says but once.
+func (c *Conn) part() error {
+	c.in.lock()
+	confirmed := c.in.ended
+	c.in.unlock()
+	if !confirmed {
+		return c.end(codeDone)
+	}
+	c.socket.acquire()
+	time.AfterFunc(3*c.probeTimeout(), func() {
+		_ = c.end(codeDone)
+		c.socket.release(false)
+	})
+	return nil
 }
 
 // nudge makes a peer whose last words were lost repeat them: it has closed the

@@ -16,6 +16,8 @@ import (
 	"sync/atomic"
 
 	"github.com/quic-go/quic-go"
+
+	"github.com/securesp/securesp/internal/host"
 )
 
 // Listener accepts connections on a UDP socket.
@@ -146,7 +148,7 @@ var errCrowded = errors.New("securesp: too many connections at their handshake")
 func (l *limits) admit(ctx context.Context, peer *quic.ClientInfo) (context.Context, error) {
 	s := &slot{limits: l}
 	if peer.AddrVerified {
-		s.source = sourceOf(peer.RemoteAddr)
+		s.source = host.Of(peer.RemoteAddr)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -160,20 +162,6 @@ func (l *limits) admit(ctx context.Context, peer *quic.ClientInfo) (context.Cont
 	}
 	context.AfterFunc(ctx, s.free)
 	return context.WithValue(ctx, slotKey{}, s), nil
-}
-
-// sourceOf returns what one host can be expected to have to itself: an IPv4
-// address or an IPv6 network of 64 bits.
-func sourceOf(addr net.Addr) netip.Addr {
-	u, ok := addr.(*net.UDPAddr)
-	if !ok {
-		return netip.Addr{}
-	}
-	ip := u.AddrPort().Addr().Unmap()
-	if ip.Is6() {
-		ip = netip.PrefixFrom(ip.WithZone(""), 64).Masked().Addr()
-	}
-	return ip
 }
 
 // free gives the slot back; only the first call counts. s may be nil.

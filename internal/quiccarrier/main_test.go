@@ -51,4 +51,25 @@ func TestBufferWarning(t *testing.T) {
 	reportBuffers(conn, logger)
 	reportBuffers(conn, logger)
 	is.Equal(strings.Count(out.String(), "rmem_max"), 1) // once
+
+	// Listen and Dial do so on their own.
+	defer func(was int) { wantedBuffer = was }(wantedBuffer)
+	wantedBuffer = 1 << 30 // which no kernel gives
+	reported := func() int {
+		defer out.Reset()
+		buffersReported = sync.Once{}
+		return strings.Count(out.String(), "rmem_max")
+	}
+	reported()
+	o := Options{MaxPending: 1, Logger: logger}
+	socket, err := net.ListenPacket("udp", "127.0.0.1:0")
+	is.NoErr(err)
+	l, err := Listen(socket, o)
+	is.NoErr(err)
+	defer l.Close()
+	is.Equal(reported(), 1)
+	c, err := Dial(t.Context(), &net.Dialer{}, "udp", l.Addr().String(), o)
+	is.NoErr(err)
+	is.Equal(reported(), 1)
+	c.CloseWithin(0) // nobody has accepted it
 }
