@@ -16,6 +16,7 @@ import (
 	"github.com/matryer/is"
 
 	"github.com/securesp/securesp"
+	"github.com/securesp/securesp/internal/quiccarrier"
 	"github.com/securesp/securesp/keys"
 	"github.com/securesp/securesp/mechanism"
 	"github.com/securesp/securesp/trust"
@@ -184,6 +185,32 @@ func TestUDPRefusal(t *testing.T) {
 	is.True(errors.Is(err, securesp.ErrRefused)) // a typed reason, authenticated
 }
 
+// TestUDPLiveConnections: MaxPending bounds handshakes, not connections.
+func TestUDPLiveConnections(t *testing.T) {
+	is := is.New(t)
+	initiator, responder := configs(t, mechanism.IKAESGCM)
+	responder.MaxPending = 1
+	l, err := securesp.Listen("udp", "127.0.0.1:0", responder)
+	is.NoErr(err)
+	defer l.Close()
+	var live []*securesp.Conn
+	for range 6 {
+		client, err := securesp.Dial("udp", l.Addr().String(), initiator)
+		is.NoErr(err) // there is room
+		server, err := l.AcceptConn()
+		is.NoErr(err)
+		live = append(live, client, server)
+	}
+	for i := 0; i < len(live); i += 2 {
+		is.NoErr(live[i].WriteMessage([]byte("hello")))
+		m, err := live[i+1].ReadMessage(nil)
+		is.NoErr(err)
+		is.Equal(string(m), "hello")
+		closeBoth(live[i], live[i+1])
+	}
+}
+
+// TestUDPListenerClose ends what is at its handshake, and nothing else.
 func TestUDPListenerClose(t *testing.T) {
 	is := is.New(t)
 	l, dial := listenUDP(t, "udp", "127.0.0.1:0")
@@ -191,9 +218,18 @@ func TestUDPListenerClose(t *testing.T) {
 	is.NoErr(err) // dial
 	server, err := l.AcceptConn()
 	is.NoErr(err) // accept
+	pending, err := quiccarrier.Dial(t.Context(), &net.Dialer{}, "udp", l.Addr().String(), quiccarrier.Options{})
+	is.NoErr(err)
+	_, err = pending.Write([]byte("\x00SPS")) // and no more
+	is.NoErr(err)
 	is.NoErr(l.Close())
 	_, err = l.Accept()
 	is.True(errors.Is(err, net.ErrClosed)) // accept
+	start := time.Now()
+	_, err = pending.Read(make([]byte, 1))
+	is.True(err != nil)                                                       // handshakes end
+	is.True(time.Since(start) < securesp.DefaultHandshakeTimeout-time.Second) // at once
+	pending.Close()
 	_, err = client.Write([]byte("still here"))
 	is.NoErr(err) // accepted connections live on
 	m, err := server.ReadMessage(nil)
