@@ -99,6 +99,63 @@ func TestRecordsWithoutData(t *testing.T) {
 	})
 }
 
+// TestFlood sends 200,000 records that carry nothing, and reads none of the
+// answers. What they cost is bounded, and the connection goes on.
+func TestFlood(t *testing.T) {
+	const flood = 200_000
+	for _, tc := range []struct {
+		name string
+		typ  mechanism.Type
+		body []byte
+	}{
+		{"PING", mechanism.Ping, nil},
+		{"PONG", mechanism.Pong, nil},
+		{"PAD", mechanism.Pad, make([]byte, 10)},
+		{"DATA without frames", mechanism.Data, nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			is := is.New(t)
+			p, c := rawPair(t, mechanism.XXAESGCM, nil)
+			defer p.end(c)
+			type result struct {
+				m   []byte
+				err error
+			}
+			got := make(chan result)
+			go func() {
+				m, err := c.ReadMessage(nil)
+				got <- result{m, err}
+				if err == nil {
+					err = c.WriteMessage([]byte("answer"))
+				}
+				got <- result{nil, err}
+			}()
+			before := heap()
+			var record []byte
+			for range flood {
+				var err error
+				record, err = p.session.Encode(record[:0], tc.typ, tc.body)
+				is.NoErr(err)
+				p.send(record)
+			}
+			p.record(mechanism.Data, frameBytes([]byte("still here"), -1, false))
+			r := <-got
+			is.NoErr(r.err)
+			is.Equal(string(r.m), "still here")
+			is.True(heap()-before < 4<<20) // of which 1 MiB is in the carrier
+			answers := 0
+			for {
+				if typ, _ := p.next(); typ == mechanism.Data {
+					break
+				}
+				answers++
+			}
+			is.NoErr((<-got).err)
+			is.True(answers < flood*3/4) // the rest was dropped
+		})
+	}
+}
+
 // TestAfterFin: what a peer sends behind its FIN is not looked at.
 func TestAfterFin(t *testing.T) {
 	eachRawSuite(t, func(t *testing.T, suite mechanism.Suite) {

@@ -124,19 +124,40 @@ func anyOf(err error, targets ...error) bool {
 	return false
 }
 
+// retried are offers of which the responder, which supports only the last,
+// answers the first HELLO with RETRY.
+var retried = []struct {
+	name   string
+	suites []mechanism.Suite
+}{
+	{"RETRY to classical", []mechanism.Suite{mechanism.XXhfsAESGCM, mechanism.XXAESGCM}},
+	{"RETRY to hybrid", []mechanism.Suite{mechanism.XXAESGCM, mechanism.IKhfsAESGCM}},
+	{"RETRY to CURVE", []mechanism.Suite{mechanism.XXChaChaPoly, mechanism.Curve}},
+}
+
 // handshakeAttack tries tap, made for each offset, on every byte that either
 // side sends until it is satisfied, and hands the outcome to check.
 func handshakeAttack(t *testing.T, tap func(offset int64) testnet.Tap, check func(o *outcome, toInitiator bool, offset, end int64) error) {
+	type newConfigs func(testing.TB) (initiator, responder *securesp.Config)
+	kinds := make(map[string]newConfigs)
 	for _, s := range attacked {
+		kinds[s.name] = func(t testing.TB) (initiator, responder *securesp.Config) { return configs(t, s.suite) }
+	}
+	for _, s := range retried {
+		kinds[s.name] = func(t testing.TB) (initiator, responder *securesp.Config) {
+			return mixedConfigs(t, s.suites, s.suites[len(s.suites)-1:])
+		}
+	}
+	for kind, newConfigs := range kinds {
 		for _, toInitiator := range []bool{false, true} {
-			name := s.name + "/to responder"
+			name := kind + "/to responder"
 			if toInitiator {
-				name = s.name + "/to initiator"
+				name = kind + "/to initiator"
 			}
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
-					initiator, responder := configs(t, s.suite)
+					initiator, responder := newConfigs(t)
 					end, n := spans(t, initiator, responder)
 					if toInitiator {
 						end = n
@@ -195,9 +216,9 @@ func TestFlippedHandshakeBytes(t *testing.T) {
 				// Message 1 of XX authenticates nothing: the
 				// initiator finds out and hangs up.
 				ok = errors.Is(other, securesp.ErrAuthentication)
-			default:
+			default: // after RETRY there is a second HELLO and reply
 				ok = anyOf(err, securesp.ErrAuthentication, securesp.ErrProtocol, mechanism.ErrMalformed,
-					securesp.ErrNoCommonSuite, os.ErrDeadlineExceeded)
+					securesp.ErrNoCommonSuite, securesp.ErrNotSecureSP, securesp.ErrVersion, os.ErrDeadlineExceeded)
 			}
 			if !ok {
 				return fmt.Errorf("wrong error: %v (other side: %v)", err, other)

@@ -259,7 +259,7 @@ func (c *Conn) CloseWrite() error {
 
 // Close ends the connection. What was written before reaches the peer if it
 // takes it within five seconds; Close returns an error if that failed. Blocked
-// calls return net.ErrClosed, and so does a second Close.
+// calls return net.ErrClosed, and so does a second Close, once the first is done.
 func (c *Conn) Close() error {
 	return c.CloseWithCode(CloseNormal)
 }

@@ -208,32 +208,44 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// TestRevocation takes a key out of a trust file: the open connection ends on
-// both sides, and each learns why.
+// TestRevocation takes a key out of a trust file, or has it expire there: the
+// open connection ends on both sides, and each learns why.
 func TestRevocation(t *testing.T) {
-	for _, byResponder := range []bool{true, false} {
-		t.Run(fmt.Sprint("byResponder=", byResponder), func(t *testing.T) {
+	for _, tc := range []struct {
+		name                 string
+		byResponder, expires bool
+	}{
+		{"removed by responder", true, false},
+		{"removed by initiator", false, false},
+		{"expired at responder", true, true},
+		{"expired at initiator", false, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				is := is.New(t)
 				initiator, responder := configs(t, mechanism.XXAESGCM)
 				path := filepath.Join(t.TempDir(), "trust")
 				key := initiator.Identity.Public()
-				if !byResponder {
+				if !tc.byResponder {
 					key = responder.Identity.Public()
 				}
-				is.NoErr(os.WriteFile(path, []byte(key.String()+" alice\n"), 0o600))
+				line := key.String() + " alice"
+				if tc.expires {
+					line += " expires=" + time.Now().Add(time.Minute).Format(time.RFC3339)
+				}
+				is.NoErr(os.WriteFile(path, []byte(line+"\n"), 0o600))
 				policy, err := trust.File(path)
 				is.NoErr(err)
 				var logged bytes.Buffer
 				revoker := responder
-				if !byResponder {
+				if !tc.byResponder {
 					revoker = initiator
 				}
 				revoker.Trust = policy
 				revoker.Logger = slog.New(slog.NewTextHandler(&logged, nil))
 				w := wire(t, initiator, responder)
 				mine, theirs := w.b, w.a
-				if !byResponder {
+				if !tc.byResponder {
 					mine, theirs = theirs, mine
 				}
 				is.Equal(mine.ConnectionState().Peer.Name, "alice") // the file's name for it
@@ -246,8 +258,12 @@ func TestRevocation(t *testing.T) {
 					time.Sleep(time.Second)
 				}
 				is.Equal(len(ended), 0)
-				is.NoErr(os.WriteFile(path, nil, 0o600))
 				start := time.Now()
+				if tc.expires {
+					start = start.Add(time.Minute) // at the latest
+				} else {
+					is.NoErr(os.WriteFile(path, nil, 0o600))
+				}
 				errs := []error{<-ended, <-ended}
 				is.True(time.Since(start) < 5*time.Second)
 				var own, other int

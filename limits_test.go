@@ -206,7 +206,9 @@ func TestSlowPeer(t *testing.T) {
 					near.SlowReads(time.Second)
 				}
 				victim.HandshakeTimeout = 0 // the default
+				before := heap()
 				o := meet(near, far, initiator, responder)
+				is.True(heap()-before < 256<<10) // for both sides together
 				is.NoErr(o.victim(slow == "responder"))
 				_, err := o.side(slow == "responder")
 				is.True(errors.Is(err, os.ErrDeadlineExceeded)) // its own clock

@@ -85,6 +85,53 @@ func ExampleGroup() {
 	// true
 }
 
+// A member's card travels as bytes. From time to time the owner goes on to the
+// next key, so that a thief of today's cannot open what was sealed yesterday;
+// and to an altogether new one when a key may have got into wrong hands.
+func ExampleGroup_Ratchet() {
+	owner, err := keys.Generate()
+	if err != nil {
+		log.Fatal(err)
+	}
+	group, err := e2e.NewGroup(e2e.GroupConfig{Name: "weather", Identity: owner})
+	if err != nil {
+		log.Fatal(err)
+	}
+	key, err := keys.GenerateService()
+	if err != nil {
+		log.Fatal(err)
+	}
+	member, err := e2e.NewMember(e2e.MemberConfig{
+		Key: key, Identity: alice.Public(), Owner: owner.Public(), Group: "weather",
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	card, err := e2e.ParseCard(member.Card().Bytes())
+	if err != nil {
+		log.Fatal(err)
+	}
+	invite := func() ([]e2e.Update, error) {
+		return group.Invite(e2e.Invitation{Member: alice.Public(), Name: "alice", Card: card, Sends: true})
+	}
+	for _, step := range []func() ([]e2e.Update, error){invite, group.Ratchet, group.Rollover} {
+		updates, err := step()
+		if err != nil {
+			log.Fatal(err)
+		}
+		for _, u := range updates {
+			if err := member.Update(u.Message); err != nil {
+				log.Fatal(err)
+			}
+		}
+		fmt.Println(len(updates), "update for", len(group.Members()), "member")
+	}
+	// Output:
+	// 1 update for 1 member
+	// 1 update for 1 member
+	// 1 update for 1 member
+}
+
 // An answer to a survey is tied to it by the survey's id.
 func ExampleMember_Seal() {
 	surveyor, respondent := exampleMembers()

@@ -111,6 +111,40 @@ func ExampleWorker_Open() {
 	// client: securesp: not authorised
 }
 
+// Who may ask what is for the handler to say. The client learns no more than
+// that it was refused, and by whom.
+func ExampleRequest_Refuse() {
+	client, err := e2e.NewClient(e2e.ClientConfig{
+		Identity: alice,
+		Services: []*keys.ServicePublic{service.Public()},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	worker, err := e2e.NewWorker(e2e.WorkerConfig{
+		Keys:      []e2e.ServiceKey{{Key: service}},
+		Authorize: authorize,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	message, pending, err := client.Seal(nil, []byte("delete everything"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	request, err := worker.Open(nil, message)
+	if err != nil {
+		log.Fatal(err)
+	}
+	reply, err := request.Refuse(nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = pending.Open(nil, reply)
+	fmt.Println(err, pending.Service().Equal(service.Public()))
+	// Output: securesp: not authorised true
+}
+
 // When the service's key or a ticket is no longer good, the client learns it
 // from the answer and seals the request anew, once.
 func ExamplePending_Retry() {
@@ -185,6 +219,17 @@ func ExampleWorker_SetKeys() {
 		{Key: next},
 		{Key: service, Until: time.Now().Add(7 * 24 * time.Hour)},
 	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	client, err := e2e.NewClient(e2e.ClientConfig{
+		Identity: alice,
+		Services: []*keys.ServicePublic{service.Public()},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	err = client.SetServices([]*keys.ServicePublic{next.Public()})
 	fmt.Println(err)
 	// Output: <nil>
 }
@@ -275,7 +320,9 @@ func ExampleMemoryCache() {
 		_, err = worker.Open(nil, message)
 		fmt.Println(err)
 	}
+	fmt.Println(seen.Len(), "message remembered")
 	// Output:
 	// <nil>
 	// securesp: replayed message
+	// 1 message remembered
 }

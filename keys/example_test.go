@@ -102,3 +102,28 @@ func ExampleParseCurvePrivate() {
 	fmt.Println(server.Public())
 	// Output: rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7
 }
+
+// Certificates that CZMQ or pyzmq have written can be used as they are.
+func ExampleLoadCurveCert() {
+	dir, err := os.MkdirTemp("", "example")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "server.key")
+	err = os.WriteFile(path, []byte(`metadata
+    name = "the server"
+curve
+    public-key = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"
+`), 0o600)
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	cert, err := keys.LoadCurveCert(path)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(cert.Metadata["name"], cert.Public, cert.Private != nil)
+	// Output: the server rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7 false
+}

@@ -3,6 +3,7 @@ package spmangos_test
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -137,6 +138,64 @@ func TestStopOnAuthError(t *testing.T) {
 			is.True(err != nil && err != mangos.ErrClosed) // a server that is away may come back
 		}
 	})
+}
+
+// TestStopCauses: a dialer stops after each kind of refusal, on either side.
+func TestStopCauses(t *testing.T) {
+	s := schemes[0]
+	for name, change := range map[string]func(server, client *securesp.Config){
+		"the server is another": func(_, client *securesp.Config) {
+			client.Trust = trust.Keys(client.Identity.Public())
+		},
+		"the server is not trusted": func(_, client *securesp.Config) {
+			client.Suites = []mechanism.Suite{mechanism.XXAESGCM}
+			client.Trust = trust.Keys()
+		},
+		"no suite in common": func(server, _ *securesp.Config) {
+			server.Suites = []mechanism.Suite{mechanism.NKAESGCM}
+		},
+		"no trust configured":               func(_, client *securesp.Config) { client.Trust = nil },
+		"the server is another application": func(_, client *securesp.Config) { client.Protocol = "v2" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			leak.Check(t)
+			is := is.New(t)
+			server, client := configs(t)
+			server.Suites = []mechanism.Suite{mechanism.IKAESGCM, mechanism.XXAESGCM}
+			change(server, client)
+			l := newListener(t, s, options(server))
+			is.NoErr(l.Listen())
+			d := newDialer(t, s, l.Address(), options(client, spmangos.OptionStopOnAuthError, true))
+			_, err := d.Dial()
+			is.True(err != nil && err != mangos.ErrClosed) // the reason
+			_, err = d.Dial()
+			is.Equal(err, mangos.ErrClosed)
+		})
+	}
+}
+
+// TestDialerIsLazy: names are looked up when dialing, not when the dialer is
+// made.
+func TestDialerIsLazy(t *testing.T) {
+	is := is.New(t)
+	var asked atomic.Int32
+	defer func(was *net.Resolver) { net.DefaultResolver = was }(net.DefaultResolver)
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+		asked.Add(1)
+		return nil, errors.New("no name server")
+	}}
+	_, client := configs(t)
+	for _, s := range schemes {
+		if s.network == "unix" {
+			continue
+		}
+		before := asked.Load()
+		d := newDialer(t, s, s.name+"://server.example:1000", options(client))
+		is.Equal(asked.Load(), before)
+		_, err := d.Dial()
+		is.True(err != nil)
+		is.True(asked.Load() > before)
+	}
 }
 
 // TestSocketStopsOnAuthError: a mangos socket does not come back to who has

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -129,6 +132,70 @@ func TestSealPolicies(t *testing.T) {
 	_, err = ask(good, "with a ticket")
 	is.True(errors.Is(err, e2e.ErrNotAuthorized)) // tickets are of no help
 	is.Equal(stats(t, server).Dropped, uint64(2))
+}
+
+// TestSealTrustFile has a trust file decide, which changes while clients ask.
+// What it says of addresses is never met: nobody knows where behind a device a
+// message comes from.
+func TestSealTrustFile(t *testing.T) {
+	is := is.New(t)
+	sv, alice, carol := newService(t), identity(t), identity(t)
+	path := filepath.Join(t.TempDir(), "trusted")
+	write := func(lines ...string) {
+		is.Helper()
+		is.NoErr(os.WriteFile(path+".new", []byte(strings.Join(lines, "\n")+"\n"), 0o600))
+		is.NoErr(os.Rename(path+".new", path))
+	}
+	aliceLine := alice.Public().String() + " alice"
+	carolLine := carol.Public().String() + " carol from=0.0.0.0/0"
+	write(aliceLine, carolLine)
+	policy, err := trust.File(path)
+	is.NoErr(err)
+	server := newSealed(t, rep.NewSocket, spmangos.SealConfig{Worker: sv.worker(policy, nil)})
+	inBackground(t, func() {
+		for {
+			m, err := server.RecvMsg()
+			if err != nil {
+				return
+			}
+			from, _ := spmangos.ProvenanceOf(m)
+			m.Free()
+			server.Send([]byte("hello, " + from.Name))
+		}
+	})
+	t.Cleanup(func() { server.Close() })
+	a := newSealed(t, req.NewSocket, spmangos.SealConfig{Client: sv.client(alice)})
+	c := newSealed(t, req.NewSocket, spmangos.SealConfig{Client: sv.client(carol)})
+	link(t, server, a)
+	link(t, server, c)
+	greeted := func() {
+		is.Helper()
+		reply, err := ask(a, "it is me")
+		is.NoErr(err) // ask
+		is.Equal(reply, "hello, alice")
+	}
+	greeted()
+	greeted() // with a ticket
+	_, err = ask(c, "it is me")
+	is.True(errors.Is(err, e2e.ErrNotAuthorized)) // a restriction that cannot be met
+	write(carolLine)
+	_, err = ask(a, "it is me")
+	is.True(errors.Is(err, e2e.ErrNotAuthorized)) // out at once, ticket or not
+	write(aliceLine)
+	greeted() // and in again
+}
+
+// TestSealFirstUse: there is no host behind a device whose key could be
+// recorded, so trust on first use admits nobody.
+func TestSealFirstUse(t *testing.T) {
+	is := is.New(t)
+	path := filepath.Join(t.TempDir(), "known")
+	policy, err := trust.FirstUse(path)
+	is.NoErr(err)
+	_, err = spmangos.Authorize(policy)(identity(t).Public())
+	is.True(err != nil)
+	_, err = os.Stat(path)
+	is.True(errors.Is(err, fs.ErrNotExist)) // and nothing is recorded
 }
 
 // TestSealRetry makes the worker ask for a fresh request: its key is replaced,

@@ -33,6 +33,10 @@ type crowd struct {
 	mu      sync.Mutex
 	sent    map[string]keys.Public // whose each request is
 	forged  []string               // what workers opened that nobody sent
+	made    []*e2e.Client
+
+	onRequest func(n int64) // if not nil, called for each request that is opened
+	requests  atomic.Int64
 
 	rejected atomic.Int64 // replies that clients could not open
 	retried  uint64       // requests sealed anew because of a hint
@@ -70,6 +74,9 @@ func (c *crowd) work(s mangos.Context) {
 		}
 		c.mu.Unlock()
 		m.Free()
+		if n := c.requests.Add(1); c.onRequest != nil {
+			c.onRequest(n)
+		}
 		if err := s.Send([]byte("the answer to " + body)); err == mangos.ErrClosed {
 			return
 		}
@@ -89,13 +96,16 @@ func (c *crowd) run(t testing.TB, front mangos.Socket, questions int) {
 	is := is.New(t)
 	results := make(chan error, len(c.clients))
 	var sockets []mangos.Socket
-	for i, who := range c.clients {
-		s := newSealed(t, req.NewSocket, spmangos.SealConfig{Client: c.service.client(who)})
+	for _, who := range c.clients {
+		client := c.service.client(who)
+		s := newSealed(t, req.NewSocket, spmangos.SealConfig{Client: client})
 		setOption(t, s, mangos.OptionRetryTime, 100*time.Millisecond)
 		setOption(t, s, mangos.OptionRecvDeadline, patience)
 		link(t, front, s)
-		sockets = append(sockets, s)
-		go func() { results <- c.askAll(s, who, i, questions) }()
+		sockets, c.made = append(sockets, s), append(c.made, client)
+	}
+	for i, who := range c.clients {
+		go func() { results <- c.askAll(sockets[i], who, i, questions) }()
 	}
 	for range c.clients {
 		is.NoErr(await(t, results, "a client is stuck"))
@@ -259,6 +269,58 @@ func (w *middleman) meddle(m *mangos.Message) error {
 	}
 	m.Body = append(bytes.Clone(m.Body[:w.skip]), body...)
 	return w.to.SendMsg(m)
+}
+
+// TestSealRotation changes the service's key while fifty clients ask: first all
+// workers have both keys, then the clients get the new one, then the old one
+// ends. Every request is answered.
+func TestSealRotation(t *testing.T) {
+	is := is.New(t)
+	c, next := newCrowd(t, 50), newService(t)
+	front, back := newSocket(t, xrep.NewSocket), newSocket(t, xreq.NewSocket)
+	is.NoErr(mangos.Device(front, back))
+	var workers []*e2e.Worker
+	setKeys := func(set ...e2e.ServiceKey) error {
+		var errs []error
+		for _, w := range workers {
+			errs = append(errs, w.SetKeys(set))
+		}
+		return errors.Join(errs...)
+	}
+	rotated := make(chan error, 3)
+	c.onRequest = func(n int64) {
+		switch n {
+		case 50:
+			rotated <- setKeys(e2e.ServiceKey{Key: next.key}, e2e.ServiceKey{Key: c.service.key})
+		case 100:
+			var errs []error
+			for _, client := range c.made {
+				errs = append(errs, client.SetServices([]*keys.ServicePublic{next.key.Public()}))
+			}
+			rotated <- errors.Join(errs...)
+		case 150:
+			rotated <- setKeys(e2e.ServiceKey{Key: next.key})
+		}
+	}
+	for range 3 {
+		workers = append(workers, c.service.worker(c.policy(), flagDuplicates))
+	}
+	for _, w := range workers {
+		s := newSealed(t, rep.NewSocket, spmangos.SealConfig{Worker: w})
+		link(t, back, s)
+		inBackground(t, func() { c.work(s) })
+		t.Cleanup(func() { s.Close() })
+	}
+	c.run(t, front, 4)
+	for range 3 {
+		is.NoErr(await(t, rotated, "the keys were not changed"))
+	}
+
+	late := newSealed(t, req.NewSocket, spmangos.SealConfig{Client: c.service.client(c.clients[0])})
+	setOption(t, late, mangos.OptionRecvDeadline, patience)
+	link(t, front, late)
+	_, err := ask(late, "under the old key")
+	is.True(errors.Is(err, e2e.ErrUnknownKey)) // it is gone
 }
 
 // TestSealWorkerDies kills a worker that has a request in its hands: another

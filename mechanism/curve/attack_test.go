@@ -365,9 +365,10 @@ func TestForgetting(t *testing.T) {
 	is := is.New(t)
 	initiator, responder := newPair(t)
 	exchange(t, initiator, responder, 1)
+	is.True(initiator.ephemeral != nil) // there is something to forget
 	helloKey := responder.helloKey
 	exchange(t, initiator, responder, 1)
-	is.True(responder.ephemeral == nil)
+	is.True(responder.ephemeral == nil) // only the cookie has it
 	is.True(responder.helloKey == nil)
 	is.Equal(*helloKey, [32]byte{})
 	is.Equal(responder.ephemeralClient, [keySize]byte{})

@@ -118,6 +118,8 @@ func ExampleNew() {
 	}
 	_, content, err := receiver.Decode(nil, message)
 	fmt.Printf("%d bytes travel, %q arrives, %v\n", len(message), content, err)
+	sender.Erase() // its keys are not needed any more
+	receiver.Erase()
 	// Output:
 	// the client is a REQ socket
 	// 38 bytes travel, "hello" arrives, <nil>

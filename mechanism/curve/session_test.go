@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/matryer/is"
+	"golang.org/x/crypto/nacl/box"
 
 	"github.com/securesp/securesp/mechanism"
 )
@@ -185,4 +186,30 @@ func TestMessageSequence(t *testing.T) {
 	a.Erase()
 	_, err = a.Encode(nil, 0, nil)
 	is.True(errors.Is(err, mechanism.ErrExhausted))
+}
+
+// TestKeyLog opens a record with nothing but the log and SPEC §8, and looks
+// whether the packet keys are whose the labels say.
+func TestKeyLog(t *testing.T) {
+	is := is.New(t)
+	initiator, _ := newSessions(t)
+	logged := make(map[string][keySize]byte)
+	initiator.keyLog = func(label string, secret []byte) { logged[label] = [keySize]byte(secret) }
+
+	s, err := initiator.Session()
+	is.NoErr(err) // session
+	record, err := s.Encode(nil, mechanism.Data, []byte("who reads this has the key"))
+	is.NoErr(err) // encode
+	is.Equal(len(logged), 1)
+	key := logged["CURVE_BOX_KEY"]
+	nonce := [24]byte([]byte("CurveZMQMESSAGEC\x00\x00\x00\x00\x00\x00\x00\x03")) // HELLO was 1, INITIATE 2
+	opened, ok := box.OpenAfterPrecomputation(nil, record[mechanism.HeaderSize:], &nonce, &key)
+	is.True(ok)
+	is.True(bytes.HasSuffix(opened, []byte("who reads this has the key")))
+
+	p, err := initiator.PacketSession()
+	is.NoErr(err) // packet session
+	is.Equal(len(logged), 3)
+	is.Equal(*p.(*packetSession).send.key, logged["I2R_PACKET_SECRET"])
+	is.Equal(*p.(*packetSession).recv.key, logged["R2I_PACKET_SECRET"])
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/matryer/is"
 
+	"github.com/securesp/securesp/internal/allocs"
 	"github.com/securesp/securesp/mechanism"
 )
 
@@ -128,7 +129,7 @@ func testSessionAllocations(t *testing.T, o Options) {
 	plaintext := pattern(1000)
 	buffer := make([]byte, 0, len(plaintext)+s[0].Overhead())
 	var failed error
-	allocs := testing.AllocsPerRun(1000, func() {
+	each := allocs.PerRun(1000, func() {
 		record, err := s[0].Encode(buffer, mechanism.Data, plaintext)
 		if err != nil {
 			failed = err
@@ -139,7 +140,7 @@ func testSessionAllocations(t *testing.T, o Options) {
 		}
 	})
 	is.NoErr(failed) // encoding and decoding
-	is.Equal(allocs, 0.0)
+	is.True(each <= allocs.Few)
 }
 
 // testSessionConcurrent: both directions of both ends work at once. The race

@@ -1,6 +1,7 @@
 package noise_test
 
 import (
+	"encoding/binary"
 	"fmt"
 	"log"
 
@@ -69,11 +70,47 @@ func ExampleMechanism() {
 		log.Fatal(err)
 	}
 	fmt.Printf("%d bytes on the wire: %s\n", len(record), plaintext)
+	sent, received := out.Rekeys()
+	fmt.Println("new keys so far:", sent, received)
+	out.Erase() // neither can be used any more
+	in.Erase()
 	// Output:
 	// handshake message of 1296 bytes
 	// handshake message of 1152 bytes
 	// client proved its key: true
 	// 24 bytes on the wire: hello
+	// new keys so far: 0 0
+}
+
+// What an initiator sends along with its last message may be needed to say
+// whether it is genuine. A message that is turned away changes nothing: the
+// next one may be the right one.
+func ExampleHandshake_ReadMessageIf() {
+	const protocol = "Noise_NN_25519_ChaChaPoly_SHA256"
+	start := func(role mechanism.Role) *noise.Handshake {
+		h, err := noise.New(protocol, mechanism.Config{Role: role})
+		if err != nil {
+			log.Fatal(err)
+		}
+		return h
+	}
+	responder := start(mechanism.Responder)
+	for _, ticket := range []string{"ticket 17", "ticket 18"} {
+		message, err := start(mechanism.Initiator).AppendMessage(nil, []byte(ticket))
+		if err != nil {
+			log.Fatal(err)
+		}
+		_, err = responder.ReadMessageIf(nil, message, func(payload []byte) error {
+			if string(payload) != "ticket 18" {
+				return fmt.Errorf("%s was used before", payload)
+			}
+			return nil
+		})
+		fmt.Println(err)
+	}
+	// Output:
+	// ticket 17 was used before
+	// <nil>
 }
 
 // A one-way pattern seals one message to somebody whose public key is known,
@@ -158,10 +195,15 @@ func ExampleHandshake_PacketSession() {
 		}
 		packets = append(packets, packet)
 	}
+	// A socket that serves many sessions finds the right one by its index.
+	sessions := map[uint32]mechanism.PacketSession{receiver.Index(): receiver}
 	for _, n := range []int{1, 0, 1} {
-		plaintext, err := receiver.Open(nil, packets[n])
+		session := sessions[binary.BigEndian.Uint32(packets[n])]
+		plaintext, err := session.Open(nil, packets[n])
 		fmt.Printf("%q %v\n", plaintext, err)
 	}
+	sender.Erase()
+	receiver.Erase()
 	// Output:
 	// "second" <nil>
 	// "first" <nil>

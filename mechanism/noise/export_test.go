@@ -129,3 +129,21 @@ func HandshakeIsForgotten(h *Handshake) bool {
 func SecretsAreForgotten(h *Handshake) bool {
 	return h.secrets.traffic == [2][keyLen]byte{} && h.secrets.packet == [sha256.Size]byte{}
 }
+
+// Steal returns a copy of h: who has it knows all that h knows, and can do on
+// what was recorded what h can do.
+func Steal(h *Handshake) *Handshake {
+	stolen := *h
+	return &stolen
+}
+
+// LoseKEM replaces the ML-KEM key of an initiator that has sent message 1.
+func LoseKEM(h *Handshake) { h.kem = must(mlkem.GenerateKey768()) }
+
+// LoseDH replaces all its X25519 keys.
+func LoseDH(h *Handshake) {
+	h.e = must(ecdh.X25519().GenerateKey(nil))
+	if h.s != nil {
+		h.s = must(ecdh.X25519().GenerateKey(nil))
+	}
+}

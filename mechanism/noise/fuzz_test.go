@@ -26,9 +26,13 @@ func fixed(suite mechanism.Suite) pair {
 		return key
 	}
 	i, r := identity(1), identity(2)
+	psk, err := keys.NewShared(bytes.Repeat([]byte{6}, 32))
+	if err != nil {
+		panic(err)
+	}
 	configs := [2]mechanism.Config{
-		{Role: mechanism.Initiator, Identity: i, Peer: r.Public(), Rand: counting(3)},
-		{Role: mechanism.Responder, Identity: r, Rand: counting(4)},
+		{Role: mechanism.Initiator, Identity: i, Peer: r.Public(), PSK: psk, Rand: counting(3)},
+		{Role: mechanism.Responder, Identity: r, PSK: psk, Rand: counting(4)},
 	}
 	var p pair
 	for role, config := range configs {

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/matryer/is"
@@ -268,6 +269,39 @@ func TestSecretsAreForgotten(t *testing.T) {
 			is.True(noise.SecretsAreForgotten(h))
 		}
 	}
+}
+
+// TestQuantumEavesdropper: who has recorded a hybrid handshake and later learns
+// all X25519 keys of the initiator, but not its ML-KEM key, can open nothing
+// from message 2 on; and the other way round.
+func TestQuantumEavesdropper(t *testing.T) {
+	is := is.New(t)
+	hybrid := 0
+	for suite := range messageSizes {
+		if !strings.Contains(suite.String(), "MLKEM768") {
+			continue
+		}
+		hybrid++
+		t.Run(suite.String(), func(t *testing.T) {
+			is := is.New(t)
+			p := fixed(suite)
+			is.NoErr(p.deliver())
+			recorded, err := p[1].AppendMessage(nil, []byte("payload"))
+			is.NoErr(err) // message 2
+
+			all, onlyDH, onlyKEM := noise.Steal(p[0]), noise.Steal(p[0]), noise.Steal(p[0])
+			noise.LoseKEM(onlyDH)
+			noise.LoseDH(onlyKEM)
+			got, err := all.ReadMessage(nil, recorded)
+			is.NoErr(err) // with both keys it is open
+			is.Equal(string(got), "payload")
+			for _, thief := range []*noise.Handshake{onlyDH, onlyKEM} {
+				_, err := thief.ReadMessage(nil, recorded)
+				is.True(errors.Is(err, mechanism.ErrAuthentication)) // with one it is not
+			}
+		})
+	}
+	is.Equal(hybrid, 10)
 }
 
 // TestOneWay: after a one-way handshake only the initiator can send.
