@@ -139,7 +139,7 @@ func TestMedianAndVerdict(t *testing.T) {
 }
 
 func TestChart(t *testing.T) {
-	svg := chart([]row{{Workload: "a < b", Ours: "x", Peer: "y", Ratio: 2, Verdict: "hold"}})
+	svg := chart([]row{{Workload: "a < b", Ours: "x", Peer: "y", Ratio: 2, Verdict: "hold", Headline: true}})
 	d := xml.NewDecoder(bytes.NewReader(svg))
 	for {
 		_, err := d.Token()

@@ -8,14 +8,14 @@ import (
 	"slices"
 )
 
-// chart draws the rows as horizontal bars on a logarithmic scale: how many
-// times better than the peer, whichever direction better is.
+// chart draws the headlines among the rows as horizontal bars on a logarithmic
+// scale: how many times better than the peer, whichever direction better is.
 func chart(rows []row) []byte {
 	const (
 		left, width, line = 470, 420, 22
 		decades           = 2.2
 	)
-	rows = slices.DeleteFunc(slices.Clone(rows), func(r row) bool { return r.Difference })
+	rows = slices.DeleteFunc(slices.Clone(rows), func(r row) bool { return !r.Headline })
 	var b bytes.Buffer
 	height := line*len(rows) + 60
 	x := func(factor float64) float64 {
@@ -33,7 +33,7 @@ func chart(rows []row) []byte {
 			factor = 1 / factor
 		}
 		y := 40 + line*i
-		colour := map[string]string{"reach": "#2a9d5c", "hold": "#4a7fc1", "MISSED": "#c1584a", "–": "#999999"}[r.Verdict]
+		colour := map[string]string{"reach": "#2a9d5c", "hold": "#4a7fc1", "MISSED": "#c1584a"}[r.Verdict]
 		from, to := min(x(1), x(factor)), max(x(1), x(factor))
 		fmt.Fprintf(&b, `<text x="%d" y="%d" text-anchor="end">%s: %s / %s</text>`, left-8, y+13, html.EscapeString(r.Workload), html.EscapeString(r.Ours), html.EscapeString(r.Peer))
 		fmt.Fprintf(&b, `<rect x="%.1f" y="%d" width="%.1f" height="14" fill="%s"/><text x="%.1f" y="%d">%.2g×</text>`+"\n", from, y+2, max(to-from, 1), colour, to+5, y+13, factor)

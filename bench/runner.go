@@ -196,6 +196,7 @@ type row struct {
 	Hold, Reach          float64
 	Difference           bool // Ratio, Min and Max are ours minus the peer's
 	LowerIsBetter        bool
+	Headline             bool
 	Verdict              string
 }
 
@@ -220,7 +221,7 @@ func (r *runner) rows(plan []comparison) []row {
 			Workload: c.workload, Ours: c.ours, Peer: c.peer, Unit: workloads[c.workload].unit,
 			OursMedian: median(ours), PeerMedian: median(peers),
 			Ratio: median(ratios), Min: slices.Min(ratios), Max: slices.Max(ratios),
-			Hold: c.hold, Reach: c.reach, Difference: c.minus, LowerIsBetter: lower(c.workload),
+			Hold: c.hold, Reach: c.reach, Difference: c.minus, LowerIsBetter: lower(c.workload), Headline: c.headline,
 		}
 		if w.Verdict = w.verdict(); c.shown {
 			w.Verdict = "–"

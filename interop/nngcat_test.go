@@ -166,14 +166,37 @@ func TestNNGCat(t *testing.T) {
 // TestNNGCatOtherWay has the far program begin, so that messages of one-way
 // patterns, too, have gone both ways.
 func TestNNGCatOtherWay(t *testing.T) {
-	b := newBridge(t, buildProgram(t))
-	far, near := "tcp://127.0.0.1:0", "ipc://"+b.file("near")
-	there, at := b.device("there", "here", "pair", "listen", far, "dial", "securesp+ipc://"+b.file("sealed"))
-	here, _ := b.device("here", "there", "pair", "listen", "securesp+ipc://"+b.file("sealed"), "dial", near)
-	local := start(t, false, "nngcat", "--pair0", "--listen", near, "--quoted", "--data", "from here", "--interval", "1")
-	here.await(`msg=connected address=ipc`)
-	remote := start(t, false, "nngcat", "--pair0", "--dial", at, "--quoted", "--data", "from there", "--interval", "1")
-	there.await(`msg=connected address=tcp`)
-	local.await(`"from there"`)
-	remote.await(`"from here"`)
+	program := buildProgram(t)
+	for _, c := range []struct{ pattern, local, remote string }{
+		{"pair", "--pair0", "--pair0"},
+		{"pipeline", "--pull0", "--push0"},
+		{"pubsub", "--sub0", "--pub0"},
+	} {
+		t.Run(c.pattern, func(t *testing.T) {
+			b := newBridge(t, program)
+			far, near := "tcp://127.0.0.1:0", "ipc://"+b.file("near")
+			there, at := b.device("there", "here", c.pattern, "listen", far, "dial", "securesp+ipc://"+b.file("sealed"))
+			here, _ := b.device("here", "there", c.pattern, "listen", "securesp+ipc://"+b.file("sealed"), "dial", near)
+			speaks := []string{"--interval", "1", "--data"}
+			locals := []string{c.local, "--listen", near, "--quoted"}
+			switch c.pattern {
+			case "pair":
+				locals = append(append(locals, speaks...), "from here")
+			case "pubsub":
+				locals = append(locals, "--subscribe", "")
+			}
+			local := start(t, false, "nngcat", locals...)
+			here.await(`msg=connected address=ipc`)
+			remotes := append([]string{c.remote, "--dial", at}, append(speaks, "from there")...)
+			if c.pattern == "pair" {
+				remotes = append(remotes, "--quoted")
+			}
+			remote := start(t, false, "nngcat", remotes...)
+			there.await(`msg=connected address=tcp`)
+			local.await(`"from there"`)
+			if c.pattern == "pair" {
+				remote.await(`"from here"`)
+			}
+		})
+	}
 }

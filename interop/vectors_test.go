@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -145,4 +146,18 @@ func (v *published) check(is *is.I, sides map[string]*program) {
 		is.NoErr(err)                                 // seal a packet
 		is.True(bytes.Equal(got["packet"], p.Packet)) // as published
 	}
+}
+
+// TestCurveVectors has the published vectors of CURVE made anew, by libsodium.
+func TestCurveVectors(t *testing.T) {
+	is := is.New(t)
+	if err := exec.Command(systemPython, "-c", "import nacl").Run(); err != nil {
+		t.Fatalf("PyNaCl is missing (%v): on Debian, apt-get install python3-nacl", err)
+	}
+	dir := filepath.Join("..", "mechanism", "curve", "testdata")
+	want, err := os.ReadFile(filepath.Join(dir, "vectors.json"))
+	is.NoErr(err) // read the published ones
+	got, err := exec.Command(systemPython, filepath.Join(dir, "vectors.py")).Output()
+	is.NoErr(err)                   // make them
+	is.True(bytes.Equal(got, want)) // the same
 }

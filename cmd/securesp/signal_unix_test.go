@@ -14,18 +14,28 @@ import (
 	"github.com/matryer/is"
 )
 
-// process starts the program as a process of its own, with its errors on a
-// console.
+// program is the program as a process of its own that is to run, with its errors
+// on a console. The test's end is the program's.
+func program(t *testing.T, args ...string) (*exec.Cmd, *console) {
+	cmd, errs := exec.Command(os.Args[0], args...), newConsole()
+	cmd.Env = append(os.Environ(), asProgram+"=1")
+	cmd.Stderr = errs
+	t.Cleanup(func() {
+		if cmd.Process != nil {
+			cmd.Process.Kill()
+		}
+	})
+	return cmd, errs
+}
+
+// process starts the program as a process of its own.
 func process(t *testing.T, in io.Reader, args ...string) (*exec.Cmd, *console) {
 	t.Helper()
-	cmd := exec.Command(os.Args[0], args...)
-	cmd.Env = append(os.Environ(), asProgram+"=1")
-	errs := newConsole()
-	cmd.Stdin, cmd.Stderr = in, errs
+	cmd, errs := program(t, args...)
+	cmd.Stdin = in
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { cmd.Process.Kill() })
 	return cmd, errs
 }
 

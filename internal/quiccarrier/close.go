@@ -94,11 +94,9 @@ func (c *Conn) part() error {
 	if !confirmed {
 		return c.end(codeDone)
 	}
-	c.socket.acquire()
-	time.AfterFunc(3*c.probeTimeout(), func() {
-		_ = c.end(codeDone)
-		c.socket.release(false)
-	})
+	probe := c.probeTimeout()
+	c.socket.stayFor(3 * probe)
+	time.AfterFunc(2*probe, func() { _ = c.end(codeDone) }) // the peer may have ended it before
 	return nil
 }
 
