@@ -35,7 +35,7 @@ type receiver struct {
 
 	silence int64        // how long Reads have waited, in all, since the last record
 	waiting atomic.Int64 // when the Read that waits began, less silence; 0 if none waits
-	clear   clearQueue   // has a lock of its own
+	clear   *clearQueue  // has a lock of its own; nil unless CLEAR is permitted
 }
 
 var errWouldBlock = errors.New("securesp: no whole record at hand")
@@ -44,7 +44,9 @@ func (r *receiver) init(c *Conn, session mechanism.Session, leftover []byte) {
 	r.conn, r.session = c, session
 	r.busyPoll = min(c.config.BusyPoll, time.Millisecond)
 	r.carrierReader.init(c.carrier, session.Overhead(), leftover)
-	r.clear.notify = make(chan struct{}, 1)
+	if c.clearPermitted {
+		r.clear = &clearQueue{notify: make(chan struct{}, 1)}
+	}
 }
 
 // lock begins a Read.
@@ -71,7 +73,7 @@ func (r *receiver) unlock() {
 		r.forget()
 		r.mu.Unlock()
 	}
-	if r.conn.config.AllowClear {
+	if r.clear != nil {
 		r.clear.signal() // whoever waits in ReadClear may have to read on
 	}
 }

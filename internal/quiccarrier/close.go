@@ -84,20 +84,25 @@ func (c *Conn) settle(linger time.Duration) error {
 	}
 }
 
-// part ends a connection whose peer has everything. If the peer waits for our
-// confirmation, that happens a little later, so that QUIC can repeat what gets
-// lost: the last word of a connection it says but once.
+// part ends a connection whose peer has everything. If the peer has ended its
+// direction, too, it waits for our confirmation, and somebody must be the last
+// to go: QUIC repeats the confirmation if it gets lost, but says
+// CONNECTION_CLOSE only once. So who has dialed waits for the other's, for as
+// long as the confirmation may take. (Afterwards the process may end.)
 func (c *Conn) part() error {
+	dialed := c.young == nil
 	c.in.lock()
 	confirmed := c.in.ended
 	c.in.unlock()
-	if !confirmed {
-		return c.end(codeDone)
+	if dialed && confirmed {
+		patience := time.NewTimer(2 * c.probeTimeout())
+		defer patience.Stop()
+		select {
+		case <-c.quic.Context().Done():
+		case <-patience.C:
+		}
 	}
-	probe := c.probeTimeout()
-	c.socket.stayFor(3 * probe)
-	time.AfterFunc(2*probe, func() { _ = c.end(codeDone) }) // the peer may have ended it before
-	return nil
+	return c.end(codeDone)
 }
 
 // nudge makes a peer whose last words were lost repeat them: it has closed the
