@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/matryer/is"
 
@@ -104,6 +105,7 @@ func (c *console) close() { c.once.Do(func() { close(c.closed) }) }
 func (c *console) await(t *testing.T, pattern string) string {
 	t.Helper()
 	re := regexp.MustCompile(pattern)
+	expired := time.After(20 * time.Second)
 	for {
 		c.mu.Lock()
 		match, changed := re.FindStringSubmatch(c.buf.String()), c.changed
@@ -113,6 +115,8 @@ func (c *console) await(t *testing.T, pattern string) string {
 		}
 		select {
 		case <-changed:
+		case <-expired:
+			t.Fatalf("the program has not written %q in time:\n%s", pattern, c.String())
 		case <-c.closed:
 			if re.FindStringSubmatch(c.String()) == nil {
 				t.Fatalf("the program ended without %q:\n%s", pattern, c.String())

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/securesp/securesp"
 )
@@ -39,8 +40,17 @@ func relay(ctx context.Context, sealed *securesp.Conn, plain net.Conn) error {
 			_ = sealed.CloseWithCode(closeBroken)
 		})
 	}
-	start(func() error { return send(sealed, plain) })
+	received := make(chan struct{})
 	start(func() error {
+		err := send(sealed, plain)
+		var local *localError
+		if err != nil && !errors.As(err, &local) {
+			awaitReason(received)
+		}
+		return err
+	})
+	start(func() error {
+		defer close(received)
 		if err := receive(plain, sealed); err != nil {
 			return err
 		}
@@ -52,6 +62,17 @@ func relay(ctx context.Context, sealed *securesp.Conn, plain net.Conn) error {
 	}
 	plain.Close()
 	return sealed.Close()
+}
+
+// awaitReason lets the receiving direction find out why the peer takes nothing
+// any more: it may have said so, and that says more than "broken pipe".
+func awaitReason(received <-chan struct{}) {
+	patience := time.NewTimer(time.Second)
+	defer patience.Stop()
+	select {
+	case <-received:
+	case <-patience.C:
+	}
 }
 
 func isCloseError(err error) bool {
