@@ -159,7 +159,7 @@ func (l *Listener) acceptCarriers() {
 // admit starts the handshake on a new carrier, for which it makes room if need
 // be.
 func (l *Listener) admit(carrier net.Conn) {
-	c := Server(carrier, l.config)
+	newcomer := pending{Server(carrier, l.config), host.Of(carrier.RemoteAddr())}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for l.err == nil && len(l.pending)+l.waiting >= l.config.maxPending() {
@@ -175,8 +175,8 @@ func (l *Listener) admit(carrier net.Conn) {
 		carrier.Close()
 		return
 	}
-	l.pending = append(l.pending, pending{c, host.Of(carrier.RemoteAddr())})
-	l.running.Go(func() { l.handshake(c) })
+	l.pending = append(l.pending, newcomer)
+	l.running.Go(func() { l.handshake(newcomer.conn) })
 }
 
 // mostDispensable returns which handshake to drop for a newcomer: one of the

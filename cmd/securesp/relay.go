@@ -67,7 +67,7 @@ func relay(ctx context.Context, sealed *securesp.Conn, plain net.Conn) error {
 // awaitReason lets the receiving direction find out why the peer takes nothing
 // any more: it may have said so, and that says more than "broken pipe".
 func awaitReason(received <-chan struct{}) {
-	patience := time.NewTimer(time.Second)
+	patience := time.NewTimer(lastWords)
 	defer patience.Stop()
 	select {
 	case <-received:
