@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"os"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
@@ -302,12 +301,7 @@ func TestRevoked(t *testing.T) {
 		is := is.New(t)
 		server, client := configs(t)
 		path := filepath.Join(t.TempDir(), "trust")
-		write := func(content string) {
-			is.Helper()
-			is.NoErr(os.WriteFile(path+".new", []byte(content), 0o600))
-			is.NoErr(os.Rename(path+".new", path))
-		}
-		write(client.Identity.Public().String() + " alice\n")
+		rewrite(t, path, client.Identity.Public().String()+" alice")
 		policy, err := trust.File(path)
 		is.NoErr(err)
 		server.Trust = policy
@@ -317,7 +311,7 @@ func TestRevoked(t *testing.T) {
 		state, ok := spmangos.State(p)
 		is.True(ok)
 		is.Equal(state.Peer.Name, "alice")
-		write("# nobody\n")
+		rewrite(t, path, "# nobody")
 		is.Equal(a.await(mangos.PipeEventDetached), p)
 		reason, err := p.GetOption(spmangos.OptionCloseError)
 		is.NoErr(err)

@@ -159,9 +159,7 @@ func TestVersion(t *testing.T) {
 		is := is.New(t)
 		_, client := configs(t)
 		url := s.fixed(t)
-		l, err := net.Listen(s.network, strings.TrimPrefix(url, s.name+"://"))
-		is.NoErr(err)
-		t.Cleanup(func() { l.Close() })
+		l := rawListen(t, s, url)
 		answered := make(chan error, 1)
 		go func() {
 			c, err := l.Accept()
@@ -174,7 +172,7 @@ func TestVersion(t *testing.T) {
 			}
 			answered <- err
 		}()
-		_, err = newDialer(t, s, url, options(client)).Dial()
+		_, err := newDialer(t, s, url, options(client)).Dial()
 		is.True(errors.Is(err, mangos.ErrBadVersion))
 		is.True(errors.Is(err, securesp.ErrVersion))
 		is.NoErr(<-answered)
@@ -296,12 +294,10 @@ func TestDialSilentServer(t *testing.T) {
 	eachStream(t, func(t *testing.T, s scheme) {
 		is := is.New(t)
 		url := s.fixed(t)
-		l, err := net.Listen(s.network, strings.TrimPrefix(url, s.name+"://"))
-		is.NoErr(err) // nobody will accept
-		defer l.Close()
+		rawListen(t, s, url) // nobody will accept
 		_, client := configs(t)
 		client.HandshakeTimeout = 30 * time.Millisecond
-		_, err = newDialer(t, s, url, options(client)).Dial()
+		_, err := newDialer(t, s, url, options(client)).Dial()
 		is.True(timedOut(err))
 		var h *securesp.HandshakeError
 		is.True(errors.As(err, &h)) // somebody listens, but does not answer
@@ -351,8 +347,7 @@ func hello(t *testing.T, s scheme, client *securesp.Config) []byte {
 	t.Helper()
 	is := is.New(t)
 	url := s.fixed(t)
-	l, err := net.Listen(s.network, strings.TrimPrefix(url, s.name+"://"))
-	is.NoErr(err) // listen
+	l := rawListen(t, s, url)
 	defer l.Close()
 	d := newDialer(t, s, url, options(client))
 	dialed := make(chan error)

@@ -2,10 +2,7 @@ package spmangos_test
 
 import (
 	"errors"
-	"fmt"
-	"os"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -30,13 +27,11 @@ func TestRotationUnderLoad(t *testing.T) {
 		is := is.New(t)
 		path := filepath.Join(t.TempDir(), "trusted")
 		write := func(trusted ...keys.Public) {
-			is.Helper()
-			var lines strings.Builder
+			var lines []string
 			for _, key := range trusted {
-				fmt.Fprintln(&lines, key)
+				lines = append(lines, key.String())
 			}
-			is.NoErr(os.WriteFile(path+".new", []byte(lines.String()), 0o600))
-			is.NoErr(os.Rename(path+".new", path))
+			rewrite(t, path, lines...)
 		}
 		oldKey, newKey := identity(t), identity(t)
 		var bystanders []*keys.Private

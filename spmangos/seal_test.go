@@ -141,14 +141,9 @@ func TestSealTrustFile(t *testing.T) {
 	is := is.New(t)
 	sv, alice, carol := newService(t), identity(t), identity(t)
 	path := filepath.Join(t.TempDir(), "trusted")
-	write := func(lines ...string) {
-		is.Helper()
-		is.NoErr(os.WriteFile(path+".new", []byte(strings.Join(lines, "\n")+"\n"), 0o600))
-		is.NoErr(os.Rename(path+".new", path))
-	}
 	aliceLine := alice.Public().String() + " alice"
 	carolLine := carol.Public().String() + " carol from=0.0.0.0/0"
-	write(aliceLine, carolLine)
+	rewrite(t, path, aliceLine, carolLine)
 	policy, err := trust.File(path)
 	is.NoErr(err)
 	server := newSealed(t, rep.NewSocket, spmangos.SealConfig{Worker: sv.worker(policy, nil)})
@@ -178,10 +173,10 @@ func TestSealTrustFile(t *testing.T) {
 	greeted() // with a ticket
 	_, err = ask(c, "it is me")
 	is.True(errors.Is(err, e2e.ErrNotAuthorized)) // a restriction that cannot be met
-	write(carolLine)
+	rewrite(t, path, carolLine)
 	_, err = ask(a, "it is me")
 	is.True(errors.Is(err, e2e.ErrNotAuthorized)) // out at once, ticket or not
-	write(aliceLine)
+	rewrite(t, path, aliceLine)
 	greeted() // and in again
 }
 

@@ -33,7 +33,8 @@ type crowd struct {
 	mu      sync.Mutex
 	sent    map[string]keys.Public // whose each request is
 	forged  []string               // what workers opened that nobody sent
-	made    []*e2e.Client
+	made    []*e2e.Client          // the clients', by run
+	workers []*e2e.Worker
 
 	onRequest func(n int64) // if not nil, called for each request that is opened
 	requests  atomic.Int64
@@ -85,7 +86,9 @@ func (c *crowd) work(s mangos.Context) {
 
 // addWorker connects one more worker to the device's back.
 func (c *crowd) addWorker(t testing.TB, back mangos.Socket) mangos.Socket {
-	w := newSealed(t, rep.NewSocket, spmangos.SealConfig{Worker: c.service.worker(c.policy(), flagDuplicates)})
+	worker := c.service.worker(c.policy(), flagDuplicates)
+	c.workers = append(c.workers, worker)
+	w := newSealed(t, rep.NewSocket, spmangos.SealConfig{Worker: worker})
 	link(t, back, w)
 	return w
 }
@@ -279,10 +282,9 @@ func TestSealRotation(t *testing.T) {
 	c, next := newCrowd(t, 50), newService(t)
 	front, back := newSocket(t, xrep.NewSocket), newSocket(t, xreq.NewSocket)
 	is.NoErr(mangos.Device(front, back))
-	var workers []*e2e.Worker
 	setKeys := func(set ...e2e.ServiceKey) error {
 		var errs []error
-		for _, w := range workers {
+		for _, w := range c.workers {
 			errs = append(errs, w.SetKeys(set))
 		}
 		return errors.Join(errs...)
@@ -302,15 +304,7 @@ func TestSealRotation(t *testing.T) {
 			rotated <- setKeys(e2e.ServiceKey{Key: next.key})
 		}
 	}
-	for range 3 {
-		workers = append(workers, c.service.worker(c.policy(), flagDuplicates))
-	}
-	for _, w := range workers {
-		s := newSealed(t, rep.NewSocket, spmangos.SealConfig{Worker: w})
-		link(t, back, s)
-		inBackground(t, func() { c.work(s) })
-		t.Cleanup(func() { s.Close() })
-	}
+	c.addWorkers(t, back)
 	c.run(t, front, 4)
 	for range 3 {
 		is.NoErr(await(t, rotated, "the keys were not changed"))

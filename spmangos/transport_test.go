@@ -3,7 +3,9 @@ package spmangos_test
 import (
 	"errors"
 	"net"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -123,6 +125,14 @@ func configs(t testing.TB) (server, client *securesp.Config) {
 	s, c := identity(t), identity(t)
 	return &securesp.Config{Identity: s, Trust: trust.Keys(c.Public())},
 		&securesp.Config{Identity: c, Trust: trust.Keys(s.Public())}
+}
+
+// rewrite replaces a file by one with the given lines, at one stroke.
+func rewrite(t testing.TB, path string, lines ...string) {
+	t.Helper()
+	is := is.New(t)
+	is.NoErr(os.WriteFile(path+".new", []byte(strings.Join(lines, "\n")+"\n"), 0o600))
+	is.NoErr(os.Rename(path+".new", path))
 }
 
 // options returns mangos options: those for config, and more in pairs of name

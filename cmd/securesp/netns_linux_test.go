@@ -72,11 +72,7 @@ func (h host) addAddress(t *testing.T, address string) {
 // program is the program as a process on this host.
 func (h host) program(t *testing.T, args ...string) (*exec.Cmd, *console) {
 	t.Helper()
-	cmd, errs := program(t, args...)
-	self := cmd.Args
-	cmd.Path, _ = exec.LookPath("ip")
-	cmd.Args = append([]string{"ip", "netns", "exec", string(h)}, self...)
-	return cmd, errs
+	return program(t, "ip", append([]string{"netns", "exec", string(h), os.Args[0]}, args...)...)
 }
 
 // TestAddressChanges sends a stream from one host to another, of which the

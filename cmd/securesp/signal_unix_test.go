@@ -14,10 +14,10 @@ import (
 	"github.com/matryer/is"
 )
 
-// program is the program as a process of its own that is to run, with its errors
-// on a console. The test's end is the program's.
-func program(t *testing.T, args ...string) (*exec.Cmd, *console) {
-	cmd, errs := exec.Command(os.Args[0], args...), newConsole()
+// program is a command that runs this program as a process of its own, with its
+// errors on a console. The test's end is the program's.
+func program(t *testing.T, name string, args ...string) (*exec.Cmd, *console) {
+	cmd, errs := exec.Command(name, args...), newConsole()
 	cmd.Env = append(os.Environ(), asProgram+"=1")
 	cmd.Stderr = errs
 	t.Cleanup(func() {
@@ -31,7 +31,7 @@ func program(t *testing.T, args ...string) (*exec.Cmd, *console) {
 // process starts the program as a process of its own.
 func process(t *testing.T, in io.Reader, args ...string) (*exec.Cmd, *console) {
 	t.Helper()
-	cmd, errs := program(t, args...)
+	cmd, errs := program(t, os.Args[0], args...)
 	cmd.Stdin = in
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
