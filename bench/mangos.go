@@ -190,16 +190,9 @@ func (t task) mangosTrips(s mangos.Socket) (float64, error) {
 	trips := make([]time.Duration, 0, t.count)
 	for i := range t.count + t.count/10 {
 		start := time.Now()
-		m := mangos.NewMessage(t.size)
-		m.Body = m.Body[:t.size]
-		if err := s.SendMsg(m); err != nil {
+		if err := t.mangosTrip(s); err != nil {
 			return 0, err
 		}
-		m, err := s.RecvMsg()
-		if err != nil {
-			return 0, err
-		}
-		m.Free()
 		if i >= t.count/10 {
 			trips = append(trips, time.Since(start))
 		}
@@ -224,18 +217,27 @@ func (t task) crowdedTrips(s mangos.Socket) (float64, error) {
 		senders.Go(func() {
 			defer c.Close()
 			for range each {
-				m := mangos.NewMessage(t.size)
-				m.Body = m.Body[:t.size]
-				if errs[i] = c.SendMsg(m); errs[i] != nil {
+				if errs[i] = t.mangosTrip(c); errs[i] != nil {
 					return
 				}
-				if m, errs[i] = c.RecvMsg(); errs[i] != nil {
-					return
-				}
-				m.Free()
 			}
 		})
 	}
 	senders.Wait()
 	return float64(each * len(errs)), errors.Join(errs...)
+}
+
+// mangosTrip asks once and waits for the answer.
+func (t task) mangosTrip(c mangos.Context) error {
+	m := mangos.NewMessage(t.size)
+	m.Body = m.Body[:t.size]
+	if err := c.SendMsg(m); err != nil {
+		return err
+	}
+	m, err := c.RecvMsg()
+	if err != nil {
+		return err
+	}
+	m.Free()
+	return nil
 }
