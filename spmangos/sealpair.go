@@ -207,7 +207,6 @@ func (p *pairEnd) take(m *mangos.Message) {
 	from := Provenance{Sender: event.Sender, Name: event.Name}
 	select {
 	case p.received <- opened(m, out, event.Body, from):
-		p.sealing.opened.Add(1)
 	case <-p.closed:
 		out.Free()
 	}
@@ -287,7 +286,6 @@ func (p *pairEnd) SendMsg(m *mangos.Message) error {
 		}
 		return err
 	}
-	p.sealing.sealed.Add(1)
 	m.Free()
 	return nil
 }
@@ -309,7 +307,7 @@ func (p *pairEnd) sealAndSend(sealed *mangos.Message, body []byte, until time.Ti
 		return err
 	}
 	sealed.Body = b
-	return p.inner.SendMsg(sealed)
+	return p.sealing.hand(p.inner, sealed)
 }
 
 // errBestEffort says that a message is not to be waited for.
@@ -374,6 +372,7 @@ func (p *pairEnd) RecvMsg() (*mangos.Message, error) {
 	case <-p.closed:
 		return nil, mangos.ErrClosed
 	case m := <-p.received:
+		p.sealing.opened.Add(1)
 		return m, nil
 	case <-expired:
 		return nil, mangos.ErrRecvTimeout

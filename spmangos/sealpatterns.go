@@ -47,12 +47,11 @@ func (p *reqPattern) send(e *sealedEnd, m *mangos.Message) error {
 	defer p.sending.Unlock()
 	r := &outstanding{pending, m}
 	p.put(r)
-	if err := e.inner.SendMsg(sealed); err != nil {
+	if err := e.sealing.hand(e.inner, sealed); err != nil {
 		p.remove(r)
 		sealed.Free()
 		return err
 	}
-	e.sealing.sealed.Add(1)
 	return nil
 }
 

@@ -111,6 +111,17 @@ func (s *sealing) stats() SealStats {
 	return SealStats{s.sealed.Load(), s.opened.Load(), s.dropped.Load(), s.retried.Load()}
 }
 
+// hand gives a sealed message to the socket. It is counted before, since its
+// answer may be received before SendMsg returns, and taken back if it fails.
+func (s *sealing) hand(to mangos.Context, sealed *mangos.Message) error {
+	s.sealed.Add(1)
+	err := to.SendMsg(sealed)
+	if err != nil {
+		s.sealed.Add(^uint64(0))
+	}
+	return err
+}
+
 // drop counts a message that could not be opened.
 func (s *sealing) drop(m *mangos.Message, err error) {
 	s.dropped.Add(1)
@@ -308,13 +319,12 @@ func (e *sealedEnd) transmit(m *mangos.Message, seal func(dst, body []byte) ([]b
 	body, err := seal(sealed.Body, m.Body)
 	if err == nil {
 		sealed.Body = body
-		err = e.inner.SendMsg(sealed)
+		err = e.sealing.hand(e.inner, sealed)
 	}
 	if err != nil {
 		sealed.Free()
 		return err
 	}
-	e.sealing.sealed.Add(1)
 	m.Free()
 	return nil
 }

@@ -66,10 +66,11 @@ func Flip(offset int64, mask byte) Tap {
 	return at(offset, func(b byte) ([]byte, bool) { return []byte{b ^ mask}, false })
 }
 
-// Insert returns a Tap that lets extra arrive before the byte with the given
-// number.
-func Insert(offset int64, extra ...byte) Tap {
-	return at(offset, func(b byte) ([]byte, bool) { return append(bytes.Clone(extra), b), false })
+// Insert returns a Tap that lets one more byte arrive before the byte with the
+// given number. It is the complement of that byte: an equal one would be no
+// change up to there, and none at all before the last byte.
+func Insert(offset int64) Tap {
+	return at(offset, func(b byte) ([]byte, bool) { return []byte{^b, b}, false })
 }
 
 // Drop returns a Tap that loses the byte with the given number.

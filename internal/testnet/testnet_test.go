@@ -36,7 +36,7 @@ func TestTaps(t *testing.T) {
 		{"flip first", testnet.Flip(0, 0x20), "Abcdef"},
 		{"flip last", testnet.Flip(5, 0x20), "abcdeF"},
 		{"flip beyond", testnet.Flip(6, 0x20), "abcdef"},
-		{"insert", testnet.Insert(3, 'X', 'Y'), "abcXYdef"},
+		{"insert", testnet.Insert(3), "abc\x9bdef"},
 		{"drop", testnet.Drop(4), "abcdf"},
 		{"cut", testnet.Cut(3), "abc"},
 		{"cut at once", testnet.Cut(0), ""},
