@@ -348,7 +348,10 @@ func TestTurnedAwayByHook(t *testing.T) {
 		is.NoErr(l.Listen())
 		trusting := trust.Keys(server.Identity.Public())
 		a, b := open(t, push.NewSocket), open(t, push.NewSocket)
-		b.dial(l.Address(), options(&securesp.Config{Identity: bad, Trust: trusting}))
+		b.dial(l.Address(), options(&securesp.Config{
+			Identity: bad, Trust: trusting,
+			HandshakeTimeout: 3 * time.Second, // a dial under way outlives its socket
+		}))
 		b.await(mangos.PipeEventDetached)
 		b.await(mangos.PipeEventDetached) // it came back, in vain
 		a.dial(l.Address(), options(&securesp.Config{Identity: good, Trust: trusting}))
