@@ -75,6 +75,7 @@ func feed(in io.WriteCloser, conn *securesp.Conn, kill context.CancelCauseFunc) 
 	}
 	if err != nil {
 		kill(err)
+		return // Wait closes in, once the command is dead
 	}
 	in.Close()
 }
