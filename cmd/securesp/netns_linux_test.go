@@ -5,8 +5,10 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/matryer/is"
 )
@@ -75,55 +77,108 @@ func (h host) program(t *testing.T, args ...string) (*exec.Cmd, *console) {
 	return program(t, "ip", append([]string{"netns", "exec", string(h), os.Args[0]}, args...)...)
 }
 
+// families are the networks between two hosts.
+var families = []struct {
+	name, server, before, after string
+	noRoutes                    string // prints how many packets had nowhere to go
+}{
+	{"IPv4", "10.77.0.1", "10.77.0.2/24", "10.77.0.3/24", "awk '$1 == \"Ip:\" { print $13 }' /proc/net/snmp | tail -n 1"},
+	{"IPv6", "[fd77::1]", "fd77::2/64", "fd77::3/64", "awk '$1 == \"Ip6OutNoRoutes\" { print $2 }' /proc/net/snmp6"},
+}
+
 // TestAddressChanges sends a stream from one host to another, of which the
 // sender's address changes in the midst: over UDP the connection survives.
 func TestAddressChanges(t *testing.T) {
-	for _, tc := range []struct{ family, server, before, after string }{
-		{"IPv4", "10.77.0.1", "10.77.0.2/24", "10.77.0.3/24"},
-		{"IPv6", "[fd77::1]", "fd77::2/64", "fd77::3/64"},
-	} {
-		t.Run(tc.family, func(t *testing.T) {
-			is := is.New(t)
-			first, second := newHosts(t)
-			c := newCast(t)
-			bob, bobErrs := first.program(t, c.asBob("cat", "listen", "udp://"+tc.server+":0", "-v")...)
-			received, err := bob.StdoutPipe()
-			is.NoErr(err)
-			is.NoErr(bob.Start())
-			at := bobErrs.await(t, `msg=listening address=(\S+)`)
-
-			alice, aliceErrs := second.program(t, c.asAlice("cat", "dial", at)...)
-			send, err := alice.StdinPipe()
-			is.NoErr(err)
-			is.NoErr(alice.Start())
-			const half = 2 << 20
-			text := randomText(2 * half)
-			got := make([]byte, 2*half)
-			for i, part := range []string{text[:half], text[half:]} {
-				sent := make(chan error, 1)
-				go func() {
-					_, err := io.WriteString(send, part)
-					sent <- err
-				}()
-				_, err = io.ReadFull(received, got[i*half:][:half])
-				is.NoErr(err) // it arrives, whichever address it comes from
-				is.NoErr(<-sent)
-				if i == 0 {
-					second.addAddress(t, tc.after)
-					second.ip(t, "addr", "del", tc.before, "dev", "cable")
-				}
-			}
-			is.True(string(got) == text)
-			is.NoErr(send.Close())
-			rest, err := io.ReadAll(received)
-			is.NoErr(err)
-			is.Equal(len(rest), 0)
-			if err := alice.Wait(); err != nil {
-				t.Errorf("%v: %s", err, aliceErrs)
-			}
-			if err := bob.Wait(); err != nil {
-				t.Errorf("%v: %s", err, bobErrs)
-			}
+	for _, f := range families {
+		t.Run(f.name, func(t *testing.T) {
+			streamBetweenHosts(t, f.server, func(sender host) {
+				sender.addAddress(t, f.after)
+				sender.ip(t, "addr", "del", f.before, "dev", "cable")
+			}, func(host) {})
 		})
+	}
+}
+
+// TestNoRoute is the same with a sender that has no address, and so no route,
+// for a while.
+func TestNoRoute(t *testing.T) {
+	for _, f := range families {
+		t.Run(f.name, func(t *testing.T) {
+			streamBetweenHosts(t, f.server, func(sender host) {
+				sender.ip(t, "addr", "del", f.before, "dev", "cable")
+			}, func(sender host) {
+				sender.awaitCount(t, f.noRoutes, 3)
+				sender.addAddress(t, f.before)
+			})
+		})
+	}
+}
+
+// streamBetweenHosts sends a stream over UDP, with something happening to the
+// sender in the midst, and something more while the rest is being sent.
+func streamBetweenHosts(t *testing.T, server string, midway, meanwhile func(sender host)) {
+	is := is.New(t)
+	first, second := newHosts(t)
+	c := newCast(t)
+	bob, bobErrs := first.program(t, c.asBob("cat", "listen", "udp://"+server+":0", "-v")...)
+	received, err := bob.StdoutPipe()
+	is.NoErr(err)
+	is.NoErr(bob.Start())
+	at := bobErrs.await(t, `msg=listening address=(\S+)`)
+
+	alice, aliceErrs := second.program(t, c.asAlice("cat", "dial", at)...)
+	send, err := alice.StdinPipe()
+	is.NoErr(err)
+	is.NoErr(alice.Start())
+	const half = 2 << 20
+	text := randomText(2 * half)
+	got := make([]byte, 2*half)
+	sent := make(chan error, 2)
+	write := func(part string) {
+		_, err := io.WriteString(send, part)
+		sent <- err
+	}
+	go write(text[:half])
+	_, err = io.ReadFull(received, got[:half])
+	is.NoErr(err) // the first half
+	is.NoErr(<-sent)
+	midway(second)
+	go write(text[half:])
+	meanwhile(second)
+	_, err = io.ReadFull(received, got[half:])
+	is.NoErr(err) // the rest arrives all the same
+	is.NoErr(<-sent)
+	is.True(string(got) == text)
+	is.NoErr(send.Close())
+	rest, err := io.ReadAll(received)
+	is.NoErr(err)
+	is.Equal(len(rest), 0)
+	if err := alice.Wait(); err != nil {
+		t.Errorf("%v: %s", err, aliceErrs)
+	}
+	if err := bob.Wait(); err != nil {
+		t.Errorf("%v: %s", err, bobErrs)
+	}
+}
+
+// awaitCount waits until what command prints has grown by n.
+func (h host) awaitCount(t *testing.T, command string, n int) {
+	t.Helper()
+	count := func() int {
+		out, err := exec.Command("ip", "netns", "exec", string(h), "sh", "-c", command).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		i, err := strconv.Atoi(strings.TrimSpace(string(out)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return i
+	}
+	start, limit := count(), time.Now().Add(20*time.Second)
+	for count() < start+n {
+		if time.Now().After(limit) {
+			t.Fatal("nothing happens")
+		}
 	}
 }

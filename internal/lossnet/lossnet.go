@@ -200,6 +200,15 @@ type Endpoint struct {
 	mu       sync.Mutex
 	deadline time.Time
 	moved    chan struct{} // closed when the deadline moves
+	outage   error
+}
+
+// SetOutage has WriteTo fail with err, as a system's does without a route. With
+// nil the outage is over.
+func (e *Endpoint) SetOutage(err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.outage = err
 }
 
 // ReadFrom implements net.PacketConn.
@@ -236,6 +245,12 @@ func (e *Endpoint) WriteTo(b []byte, addr net.Addr) (int, error) {
 	case <-e.done:
 		return 0, net.ErrClosed
 	default:
+	}
+	e.mu.Lock()
+	outage := e.outage
+	e.mu.Unlock()
+	if outage != nil {
+		return 0, &net.OpError{Op: "write", Net: "udp", Source: e.LocalAddr(), Addr: addr, Err: outage}
 	}
 	e.net.mu.Lock()
 	from := e.public

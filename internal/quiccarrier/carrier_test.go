@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/matryer/is"
+	"github.com/quic-go/quic-go"
 
 	"github.com/securesp/securesp/internal/lossnet"
 )
@@ -345,6 +347,69 @@ func TestAbandonedPeer(t *testing.T) {
 	})
 }
 
+// TestOutage has the system refuse to send for a while, on either side and on
+// both. A connection survives that, as it would over TCP.
+func TestOutage(t *testing.T) {
+	noRoute := os.NewSyscallError("sendmsg", syscall.ENETUNREACH)
+	for _, sides := range []string{"client", "server", "client and server"} {
+		t.Run(sides, func(t *testing.T) {
+			inWorld(t, lossnet.Conditions{Delay: time.Millisecond}, Options{}, func(t *testing.T, w *world) {
+				is := is.New(t)
+				client, server, e := w.pair()
+				hello(t, client, server)
+				outage := func(err error) {
+					if strings.Contains(sides, "client") {
+						e.SetOutage(err)
+					}
+					if strings.Contains(sides, "server") {
+						w.server.SetOutage(err)
+					}
+				}
+				outage(noRoute)
+				time.AfterFunc(10*time.Second, func() { outage(nil) })
+				sent := bytes.Repeat([]byte("all of it "), 100_000)
+				errs := make(chan error)
+				for _, c := range []*Conn{client, server} {
+					go func() {
+						_, err := c.Write(sent)
+						errs <- err
+					}()
+				}
+				for _, c := range []*Conn{client, server} {
+					got := make([]byte, len(sent))
+					_, err := io.ReadFull(c, got)
+					is.NoErr(err)
+					is.True(bytes.Equal(got, sent))
+				}
+				is.NoErr(<-errs)
+				is.NoErr(<-errs)
+
+				// One that lasts is noticed: where nothing arrives first, then
+				// where nobody answers any more.
+				outage(noRoute)
+				start := time.Now()
+				_, err := client.Read(make([]byte, 1))
+				is.True(errors.Is(err, ErrSilent))
+				is.True(time.Since(start) <= 2*(idleTimeout+keepAlivePeriod))
+				closeBoth(client, server)
+			})
+		})
+	}
+}
+
+// Without a route nothing is dialed, and whoever dials hears of it at once.
+func TestDialWithoutRoute(t *testing.T) {
+	inWorld(t, lossnet.Conditions{}, Options{}, func(t *testing.T, w *world) {
+		is := is.New(t)
+		e := w.net.Listen(clientAddr)
+		e.SetOutage(os.NewSyscallError("sendmsg", syscall.ENETUNREACH))
+		start := time.Now()
+		_, err := DialOn(context.Background(), e, w.server.LocalAddr(), Options{})
+		is.True(errors.Is(err, syscall.ENETUNREACH))
+		is.Equal(time.Since(start), time.Duration(0))
+	})
+}
+
 func TestRestartedServer(t *testing.T) {
 	o := Options{ResetSecret: []byte("the identity's secret")}
 	inWorld(t, lossnet.Conditions{Delay: time.Millisecond}, o, func(t *testing.T, w *world) {
@@ -573,8 +638,8 @@ func TestDatagramsOfTheCarrier(t *testing.T) {
 	})
 }
 
-// QUIC gets the socket itself, not something around it, or it would not send
-// many packets at a time; and packets grow to what the path carries.
+// QUIC gets a socket that it can send many packets at a time on; and packets
+// grow to what the path carries.
 func TestRealSocket(t *testing.T) {
 	is := is.New(t)
 	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
@@ -582,11 +647,11 @@ func TestRealSocket(t *testing.T) {
 	l, err := Listen(conn, Options{MaxPending: 1})
 	is.NoErr(err) // listen
 	defer l.Close()
-	_, ok := l.socket.transport.Conn.(*net.UDPConn)
+	_, ok := l.socket.transport.Conn.(quic.OOBCapablePacketConn)
 	is.True(ok) // the listener's
 	client, err := Dial(t.Context(), &net.Dialer{}, "udp4", l.Addr().String(), Options{})
 	is.NoErr(err) // dial
-	_, ok = client.socket.transport.Conn.(*net.UDPConn)
+	_, ok = client.socket.transport.Conn.(quic.OOBCapablePacketConn)
 	is.True(ok) // the dialer's
 	server, err := l.Accept()
 	is.NoErr(err) // accept

@@ -63,8 +63,9 @@ func DialOn(ctx context.Context, conn net.PacketConn, remote net.Addr, o Options
 	q, err := s.transport.Dial(ctx, remote, clientTLS, quicConfig(false))
 	if err != nil {
 		s.close()
-		return nil, dialFailure(ctx, err)
+		return nil, dialFailure(ctx, err, s.outages.failure())
 	}
+	s.outages.endured.Store(true)
 	stream, err := q.OpenStream()
 	if err != nil { // a peer that permits no stream speaks something else
 		_ = q.CloseWithError(codeAborted, "")

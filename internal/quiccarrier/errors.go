@@ -115,10 +115,12 @@ func translate(err error) error {
 // QUIC error code (RFC 9001 §4.8).
 const noApplicationProtocol quic.TransportErrorCode = 0x100 + 120
 
-// dialFailure returns the error of a failed dial.
-func dialFailure(ctx context.Context, err error) error {
+// dialFailure returns the error of a failed dial, given what the system last
+// had against sending, if anything.
+func dialFailure(ctx context.Context, err, unsent error) error {
 	var idle *quic.IdleTimeoutError
 	var handshake *quic.HandshakeTimeoutError
+	var transport *quic.TransportError
 	var sys syscall.Errno
 	switch {
 	case ctx.Err() != nil:
@@ -126,6 +128,8 @@ func dialFailure(ctx context.Context, err error) error {
 	case errors.As(err, &idle), errors.As(err, &handshake):
 		return errNoAnswer{}
 	case errors.As(err, &sys):
+		return sys
+	case errors.As(err, &transport) && !transport.Remote && transport.ErrorCode == quic.InternalError && errors.As(unsent, &sys):
 		return sys
 	}
 	return translate(err)

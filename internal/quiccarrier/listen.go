@@ -39,6 +39,7 @@ func Listen(conn net.PacketConn, o Options) (*Listener, error) {
 		return nil, err
 	}
 	s := newSocket(conn)
+	s.outages.endured.Store(true) // one peer's is not the others'
 	l := &Listener{socket: s, limits: newLimits(o.MaxPending)}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	s.transport.StatelessResetKey = resetKey(o.ResetSecret, conn.LocalAddr())

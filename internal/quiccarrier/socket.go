@@ -13,6 +13,7 @@ import (
 // closed when the last of them is.
 type socket struct {
 	conn      net.PacketConn
+	outages   outages
 	transport *quic.Transport
 	gone      chan struct{} // closed when the socket is
 
@@ -21,16 +22,11 @@ type socket struct {
 	until time.Time // a peer may still need to hear that its connection is closed
 }
 
-// newSocket takes charge of conn, which must be the *net.UDPConn itself where
-// there is one: QUIC sends several times faster on it than on anything that
-// wraps it.
+// newSocket takes charge of conn.
 func newSocket(conn net.PacketConn) *socket {
-	return &socket{
-		conn:      conn,
-		transport: &quic.Transport{Conn: conn, ConnectionIDLength: connectionIDLength},
-		gone:      make(chan struct{}),
-		users:     1,
-	}
+	s := &socket{conn: conn, gone: make(chan struct{}), users: 1}
+	s.transport = &quic.Transport{Conn: s.outages.over(conn), ConnectionIDLength: connectionIDLength}
+	return s
 }
 
 // acquire adds a user.
