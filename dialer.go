@@ -3,6 +3,7 @@ package securesp
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"time"
 )
@@ -13,7 +14,9 @@ import (
 //
 // If nobody listens the error is net.Dial's, which over UDP is a timeout after
 // ten seconds; if the peer is not who we expect, refuses us or speaks
-// something else, it is a *HandshakeError.
+// something else, it is a *HandshakeError. A listener that has too many
+// connections waiting makes TCP's dials wait, too; over UDP, where it can only
+// turn them away, it is asked again for up to two seconds.
 func Dial(network, address string, config *Config) (*Conn, error) {
 	d := Dialer{Config: config}
 	return d.dial(context.Background(), network, address)
@@ -61,6 +64,35 @@ func (d *Dialer) dial(ctx context.Context, network, address string) (*Conn, erro
 		ctx, cancel = context.WithDeadline(ctx, deadline)
 		defer cancel()
 	}
+	c, err := d.attempt(ctx, t, netDialer, network, address)
+	if t.isBusy == nil || !t.isBusy(err) {
+		return c, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, busyPatience)
+	defer cancel()
+	for pause := busyPatience / 20; ; pause *= 2 {
+		timer := time.NewTimer(pause/2 + rand.N(pause)) // not all at once again
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, err
+		}
+		c, again := d.attempt(ctx, t, netDialer, network, address)
+		switch {
+		case ctx.Err() != nil && again != nil:
+			return nil, err
+		case !t.isBusy(again):
+			return c, again
+		}
+	}
+}
+
+// busyPatience is how long a listener is asked that takes no connection now.
+const busyPatience = 2 * time.Second
+
+// attempt connects and runs the handshake once.
+func (d *Dialer) attempt(ctx context.Context, t transport, netDialer *net.Dialer, network, address string) (*Conn, error) {
 	carrier, err := t.dial(ctx, netDialer, network, address, d.Config)
 	if err != nil {
 		return nil, err
@@ -88,6 +120,7 @@ func dialDeadline(d *net.Dialer, now time.Time) time.Time {
 type transport struct {
 	dial   func(ctx context.Context, d *net.Dialer, network, address string, config *Config) (net.Conn, error)
 	listen func(network, address string, config *Config) (net.Listener, error)
+	isBusy func(error) bool // by which a listener turns away whom TCP's would have wait
 }
 
 // transportFor is the table of transports.

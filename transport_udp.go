@@ -9,7 +9,7 @@ import (
 )
 
 // udp carries connections in QUIC (SPEC, UDP binding).
-var udp = transport{dial: dialUDP, listen: listenUDP}
+var udp = transport{dial: dialUDP, listen: listenUDP, isBusy: isBusyUDP}
 
 func dialUDP(ctx context.Context, d *net.Dialer, network, address string, config *Config) (net.Conn, error) {
 	c, err := quiccarrier.Dial(ctx, d, network, address, quiccarrier.Options{Logger: config.Logger})
@@ -21,6 +21,8 @@ func dialUDP(ctx context.Context, d *net.Dialer, network, address string, config
 	}
 	return c, nil
 }
+
+func isBusyUDP(err error) bool { return errors.Is(err, quiccarrier.ErrRefused) }
 
 func listenUDP(network, address string, config *Config) (net.Listener, error) {
 	conn, err := net.ListenPacket(network, address)

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -152,6 +153,63 @@ func TestUDPManyDialsAtOnce(t *testing.T) {
 		is.NoErr(c.Close())
 		is.NoErr(<-done) // the server's half
 	}
+}
+
+// TestUDPBusyListener: a listener whose places are all taken is asked again, for
+// a while.
+func TestUDPBusyListener(t *testing.T) {
+	is := is.New(t)
+	initiator, responder := configs(t, mechanism.IKhfsAESGCM)
+	responder.MaxPending = 1
+	l, err := securesp.Listen("udp", "127.0.0.1:0", responder)
+	is.NoErr(err)
+	defer l.Close()
+	var idle []*quiccarrier.Conn
+	for range 2 { // the second one must show where it is, and counts
+		c, err := quiccarrier.Dial(t.Context(), &net.Dialer{}, "udp", l.Addr().String(), quiccarrier.Options{})
+		is.NoErr(err)
+		idle = append(idle, c)
+	}
+	leave := sync.OnceFunc(func() {
+		for _, c := range idle {
+			c.Close()
+		}
+	})
+	defer leave()
+
+	attempts := 0
+	d := securesp.Dialer{Config: initiator, NetDialer: &net.Dialer{
+		Control: func(string, string, syscall.RawConn) error {
+			attempts++
+			return nil
+		},
+	}}
+	start := time.Now()
+	_, err = d.Dial("udp", l.Addr().String())
+	is.True(errors.Is(err, syscall.ECONNREFUSED)) // it takes no connection
+	is.True(attempts > 2)                         // it was asked again
+	is.True(time.Since(start) < 4*time.Second)
+
+	d.NetDialer.Timeout = 100 * time.Millisecond
+	start = time.Now()
+	_, err = d.Dial("udp", l.Addr().String())
+	is.True(errors.Is(err, syscall.ECONNREFUSED))
+	is.True(time.Since(start) < time.Second) // but no longer than the caller waits
+	d.NetDialer.Timeout = 0
+
+	attempts = 0
+	d.NetDialer.Control = func(string, string, syscall.RawConn) error {
+		if attempts++; attempts == 2 {
+			leave()
+		}
+		return nil
+	}
+	c, err := d.Dial("udp", l.Addr().String())
+	is.NoErr(err) // there is room now
+	is.True(attempts >= 2)
+	s, err := l.AcceptConn()
+	is.NoErr(err)
+	closeBoth(c.(*securesp.Conn), s)
 }
 
 func TestUDPDialNobody(t *testing.T) {
