@@ -160,9 +160,11 @@ func TestUDPManyDialsAtOnce(t *testing.T) {
 func TestUDPBusyListener(t *testing.T) {
 	is := is.New(t)
 	initiator, responder := configs(t, mechanism.IKhfsAESGCM)
-	responder.MaxPending = 1
-	l, err := securesp.Listen("udp", "127.0.0.1:0", responder)
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
 	is.NoErr(err)
+	inner, err := quiccarrier.Listen(conn, quiccarrier.Options{MaxPending: 1})
+	is.NoErr(err)
+	l := securesp.NewListener(inner, responder) // which itself has room
 	defer l.Close()
 	var idle []*quiccarrier.Conn
 	for range 2 { // the second one must show where it is, and counts

@@ -11,9 +11,11 @@ import (
 	"time"
 )
 
-// grace is how long goroutines that were told to end may take to do so. It is
-// a variable only for this package's own test.
-var grace = 5 * time.Second
+// grace is how long goroutines that were told to end may take to do so. The
+// longest is a dial that mangos has under way when its socket is closed: nothing
+// can interrupt it, and over UDP it takes ten seconds to find nobody there. It
+// is a variable only for this package's own test.
+var grace = 15 * time.Second
 
 // Main runs the tests of a package and exits. It is all that a TestMain needs
 // to call. If the tests pass but goroutines remain that are neither the
