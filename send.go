@@ -15,11 +15,12 @@ import (
 const (
 	// bulkSize is the size from which a Write seals and sends its own data
 	// instead of leaving it to share a batch with others.
-	bulkSize = 32 << 10
+	bulkSize = 96 << 10
 
 	// highWater is how much accepted but unsent plaintext makes a small
-	// Write wait.
-	highWater = 256 << 10
+	// Write wait. With one more such Write a batch still fits the largest
+	// buffer.
+	highWater = 384 << 10
 
 	// quietTime is how long nothing must have been sent for a small Write
 	// to be sent at once. Writes in quicker succession share a batch.
