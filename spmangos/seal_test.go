@@ -229,6 +229,37 @@ func TestSealRetry(t *testing.T) {
 	is.Equal(best, false) // as it was
 }
 
+// TestSealLate: a request that reaches the worker too late is sealed anew and
+// answered, with and without a ticket.
+func TestSealLate(t *testing.T) {
+	is := is.New(t)
+	sv, alice := newService(t), identity(t)
+	var late atomic.Bool // once
+	server := newSealed(t, rep.NewSocket, spmangos.SealConfig{
+		Worker: sv.worker(trust.Keys(alice.Public()), func(c *e2e.WorkerConfig) {
+			c.Now = func() time.Time {
+				if late.CompareAndSwap(true, false) {
+					return time.Now().Add(e2e.MaxWindow)
+				}
+				return time.Now()
+			}
+		}),
+	})
+	inBackground(t, func() { echo(server) })
+	t.Cleanup(func() { server.Close() })
+	client := newSealed(t, req.NewSocket, spmangos.SealConfig{Client: sv.client(alice)})
+	setOption(t, client, mangos.OptionRecvDeadline, patience)
+	link(t, server, client)
+	for i, body := range []string{"without a ticket", "with one"} {
+		late.Store(true)
+		reply, err := ask(client, body)
+		is.NoErr(err) // ask
+		is.Equal(reply, alice.Public().String()+": "+body)
+		is.Equal(stats(t, client).Retried, uint64(1+i))
+		is.Equal(stats(t, server).Dropped, uint64(1+i))
+	}
+}
+
 // TestSealClear makes sure that clear messages pass only where both ends want
 // that, and are told from sealed ones.
 func TestSealClear(t *testing.T) {
