@@ -325,6 +325,36 @@ func TestRevoked(t *testing.T) {
 	})
 }
 
+// TestServerRevoked: the same at the side that dials, whose dialer is turned
+// away by its own policy until the key is back.
+func TestServerRevoked(t *testing.T) {
+	each(t, func(t *testing.T, s scheme) {
+		is := is.New(t)
+		server, client := configs(t)
+		client.HandshakeTimeout = 3 * time.Second // a dial under way outlives its socket
+		path := filepath.Join(t.TempDir(), "trust")
+		line := server.Identity.Public().String()
+		rewrite(t, path, line)
+		policy, err := trust.File(path)
+		is.NoErr(err)
+		client.Trust = policy
+		atClient := reportsOf(client)
+		a, b := open(t, pair.NewSocket), open(t, pair.NewSocket)
+		b.dial(a.listen(s.url(t), options(server)), options(client))
+		b.await(mangos.PipeEventAttached)
+		rewrite(t, path, "# nobody")
+		p := b.await(mangos.PipeEventDetached)
+		reason, err := p.GetOption(spmangos.OptionCloseError)
+		is.NoErr(err)
+		is.True(errors.Is(reason.(error), securesp.ErrRevoked))
+		is.True(errors.Is(atClient.next(t), securesp.ErrUntrusted)) // it has tried again
+		rewrite(t, path, line)
+		b.await(mangos.PipeEventAttached)
+		b.send("back again")
+		a.expect("back again")
+	})
+}
+
 // TestTurnedAwayByHook: a program that picks its pipes itself does so when
 // they are attached, and the others are not disturbed.
 func TestTurnedAwayByHook(t *testing.T) {
