@@ -3,7 +3,6 @@ package securesp
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"time"
 )
@@ -64,32 +63,10 @@ func (d *Dialer) dial(ctx context.Context, network, address string) (*Conn, erro
 		ctx, cancel = context.WithDeadline(ctx, deadline)
 		defer cancel()
 	}
-	c, err := d.attempt(ctx, t, netDialer, network, address)
-	if t.isBusy == nil || !t.isBusy(err) {
-		return c, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, busyPatience)
-	defer cancel()
-	for pause := busyPatience / 20; ; pause *= 2 {
-		timer := time.NewTimer(pause/2 + rand.N(pause)) // not all at once again
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return nil, err
-		}
-		c, again := d.attempt(ctx, t, netDialer, network, address)
-		switch {
-		case ctx.Err() != nil && again != nil:
-			return nil, err
-		case !t.isBusy(again):
-			return c, again
-		}
-	}
+	return whileBusy(ctx, func(ctx context.Context) (*Conn, error) {
+		return d.attempt(ctx, t, netDialer, network, address)
+	})
 }
-
-// busyPatience is how long a listener is asked that takes no connection now.
-const busyPatience = 2 * time.Second
 
 // attempt connects and runs the handshake once.
 func (d *Dialer) attempt(ctx context.Context, t transport, netDialer *net.Dialer, network, address string) (*Conn, error) {
@@ -120,7 +97,6 @@ func dialDeadline(d *net.Dialer, now time.Time) time.Time {
 type transport struct {
 	dial   func(ctx context.Context, d *net.Dialer, network, address string, config *Config) (net.Conn, error)
 	listen func(network, address string, config *Config) (net.Listener, error)
-	isBusy func(error) bool // by which a listener turns away whom TCP's would have wait
 }
 
 // transportFor is the table of transports.
