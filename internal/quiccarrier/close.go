@@ -66,7 +66,8 @@ func (c *Conn) settle(linger time.Duration) error {
 	}
 	late := time.AfterFunc(linger, func() { c.end(codeAborted) })
 	defer late.Stop()
-	go c.nudge()
+	nudge := time.AfterFunc(c.roundTrip(), c.nudge)
+	defer nudge.Stop()
 
 	if _, err := c.quic.AcceptUniStream(c.quic.Context()); err == nil {
 		return c.part()
@@ -111,14 +112,14 @@ func (c *Conn) part() error {
 // quic-go's while is three times a PTO without the delay of acknowledgements.
 // Most peers close at about the time that we do, so it begins at that pace.
 func (c *Conn) nudge() {
-	for pace := c.roundTrip(); ; pace = min(2*pace, c.probeTimeout()) {
+	for pace := c.roundTrip(); c.quic.Context().Err() == nil; {
+		_ = c.quic.SendDatagram(nil) // the context knows
+		pace = min(2*pace, c.probeTimeout())
 		pause := time.NewTimer(pace)
 		select {
 		case <-pause.C:
-			_ = c.quic.SendDatagram(nil) // the context knows
 		case <-c.quic.Context().Done():
 			pause.Stop()
-			return
 		}
 	}
 }
