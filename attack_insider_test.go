@@ -142,7 +142,7 @@ func TestFlood(t *testing.T) {
 			r := <-got
 			is.NoErr(r.err)
 			is.Equal(string(r.m), "still here")
-			is.True(heap()-before < 7<<20) // the answers have 9; the carrier takes up to 3 for each direction
+			is.True(heap()-before < 7<<20) // all the answers are 9 MiB at least; the carrier holds up to 3 in each direction
 			answers := 0
 			for {
 				if typ, _ := p.next(); typ == mechanism.Data {

@@ -241,8 +241,7 @@ func TestFlippedHandshakeBytes(t *testing.T) {
 
 // TestInsertedHandshakeBytes has one more byte arrive before each byte.
 func TestInsertedHandshakeBytes(t *testing.T) {
-	handshakeAttack(t,
-		func(offset int64) testnet.Tap { return testnet.Insert(offset) },
+	handshakeAttack(t, testnet.Insert,
 		func(o *outcome, toInitiator bool, _, _ int64) error { return o.victim(toInitiator) })
 }
 

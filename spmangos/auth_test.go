@@ -331,7 +331,6 @@ func TestServerRevoked(t *testing.T) {
 	each(t, func(t *testing.T, s scheme) {
 		is := is.New(t)
 		server, client := configs(t)
-		client.HandshakeTimeout = 3 * time.Second // a dial under way outlives its socket
 		path := filepath.Join(t.TempDir(), "trust")
 		line := server.Identity.Public().String()
 		rewrite(t, path, line)
@@ -378,10 +377,7 @@ func TestTurnedAwayByHook(t *testing.T) {
 		is.NoErr(l.Listen())
 		trusting := trust.Keys(server.Identity.Public())
 		a, b := open(t, push.NewSocket), open(t, push.NewSocket)
-		b.dial(l.Address(), options(&securesp.Config{
-			Identity: bad, Trust: trusting,
-			HandshakeTimeout: 3 * time.Second, // a dial under way outlives its socket
-		}))
+		b.dial(l.Address(), options(&securesp.Config{Identity: bad, Trust: trusting}))
 		b.await(mangos.PipeEventDetached)
 		b.await(mangos.PipeEventDetached) // it came back, in vain
 		a.dial(l.Address(), options(&securesp.Config{Identity: good, Trust: trusting}))

@@ -45,11 +45,14 @@ func newHosts(t *testing.T) (first, second host) {
 	return hosts[0], hosts[1]
 }
 
-func ip(t *testing.T, args ...string) {
+// ip runs the command and returns what it prints.
+func ip(t *testing.T, args ...string) string {
 	t.Helper()
-	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+	out, err := exec.Command("ip", args...).CombinedOutput()
+	if err != nil {
 		t.Fatalf("ip %s: %v: %s", strings.Join(args, " "), err, out)
 	}
+	return string(out)
 }
 
 func (h host) ip(t *testing.T, args ...string) {
@@ -57,9 +60,9 @@ func (h host) ip(t *testing.T, args ...string) {
 	ip(t, append([]string{"-n", string(h)}, args...)...)
 }
 
-func (h host) sh(t *testing.T, command string) {
+func (h host) sh(t *testing.T, command string) string {
 	t.Helper()
-	ip(t, "netns", "exec", string(h), "sh", "-c", command)
+	return ip(t, "netns", "exec", string(h), "sh", "-c", command)
 }
 
 func (h host) addAddress(t *testing.T, address string) {
@@ -165,11 +168,7 @@ func streamBetweenHosts(t *testing.T, server string, midway, meanwhile func(send
 func (h host) awaitCount(t *testing.T, command string, n int) {
 	t.Helper()
 	count := func() int {
-		out, err := exec.Command("ip", "netns", "exec", string(h), "sh", "-c", command).Output()
-		if err != nil {
-			t.Fatal(err)
-		}
-		i, err := strconv.Atoi(strings.TrimSpace(string(out)))
+		i, err := strconv.Atoi(strings.TrimSpace(h.sh(t, command)))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -10,8 +10,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -200,130 +198,6 @@ func TestRebinding(t *testing.T) {
 	})
 }
 
-// A Close that returns without error means that the peer has all: even if our
-// process ends at once and the peer reads only much later.
-func TestCloseThenDisappear(t *testing.T) {
-	for _, size := range []int{0, 1, 1000, 50_000, 100_000} {
-		inWorld(t, lossnet.Conditions{Delay: 5 * time.Millisecond, Loss: 0.05}, Options{}, func(t *testing.T, w *world) {
-			is := is.New(t)
-			client, server, e := w.pair()
-			hello(t, client, server)
-			sent := make([]byte, size)
-			rand.Read(sent)
-			_, err := client.Write(sent)
-			is.NoErr(err)            // write
-			is.NoErr(client.Close()) // nobody has read anything
-			e.Close()
-			time.Sleep(time.Hour)
-			got, err := io.ReadAll(server)
-			is.NoErr(err)                   // a late reader
-			is.True(bytes.Equal(got, sent)) // the bytes
-			is.NoErr(server.Close())
-		})
-	}
-}
-
-// A Write that waits for the peer ends when Close is called, not when Close
-// gives up.
-func TestCloseBesideWrite(t *testing.T) {
-	inWorld(t, lossnet.Conditions{Delay: time.Millisecond}, Options{}, func(t *testing.T, w *world) {
-		is := is.New(t)
-		client, server, _ := w.pair()
-		hello(t, client, server)
-		type result struct {
-			err  error
-			took time.Duration
-		}
-		results := make(chan result, 1)
-		start := time.Now()
-		go func() {
-			_, err := client.Write(make([]byte, 1<<20)) // nobody reads
-			results <- result{err, time.Since(start)}
-		}()
-		time.Sleep(time.Second)
-		_ = client.Close() // whose Write it was knows that data is lost
-		r := <-results
-		is.True(errors.Is(r.err, net.ErrClosed))
-		is.Equal(r.took, time.Second)
-		server.Close()
-	})
-}
-
-func TestCloseUnconfirmed(t *testing.T) {
-	inWorld(t, lossnet.Conditions{Delay: time.Millisecond}, Options{}, func(t *testing.T, w *world) {
-		is := is.New(t)
-		client, server, _ := w.pair()
-		hello(t, client, server)
-		w.net.SetConditions(lossnet.Conditions{Loss: 1})
-		_, err := client.Write([]byte("lost"))
-		is.NoErr(err) // QUIC takes it
-		start := time.Now()
-		err = client.Close()
-		is.True(errors.Is(err, ErrUnconfirmed)) // nobody has confirmed
-		is.Equal(time.Since(start), closeLinger)
-		is.True(errors.Is(client.Close(), net.ErrClosed)) // a second Close
-		_, err = server.Read(make([]byte, 1))
-		is.True(errors.Is(err, ErrSilent)) // the other side
-		server.Close()
-	})
-}
-
-// Whoever closes last must not wait for a peer whose last words were lost: it
-// has closed before, and from one packet on nothing of it arrived. Its socket is
-// still there to repeat them.
-func TestCloseAfterLostLastWords(t *testing.T) {
-	for first := range int64(4) {
-		inWorld(t, lossnet.Conditions{Delay: time.Millisecond}, Options{}, func(t *testing.T, w *world) {
-			is := is.New(t)
-			client, server, _ := w.pair()
-			hello(t, client, server)
-			time.Sleep(time.Second) // nothing is under way
-			var sent atomic.Int64
-			w.net.SetTap(func(from, _ netip.AddrPort, _ []byte) bool {
-				return from.String() == clientAddr && sent.Add(1) > 1+first
-			})
-			is.NoErr(client.Close()) // its first packet says that there is no more
-			w.net.SetTap(nil)
-			_, err := io.ReadAll(server)
-			is.NoErr(err) // the end has arrived
-			start := time.Now()
-			is.NoErr(server.Close())
-			is.True(time.Since(start) < time.Second)
-		})
-	}
-}
-
-// Both sides close at once, and from one packet on nothing of one side's
-// arrives for a while, its confirmation and last words among it. Nobody waits
-// for a timeout. The server repeats its last words when asked, for three times
-// a round trip; the client hears to the end.
-func TestCloseBothWithLoss(t *testing.T) {
-	for mute, outage := range map[string]time.Duration{
-		clientAddr: 20 * time.Millisecond,
-		serverAddr: 5 * time.Millisecond,
-	} {
-		for first := range int64(8) {
-			inWorld(t, lossnet.Conditions{Delay: time.Millisecond}, Options{}, func(t *testing.T, w *world) {
-				is := is.New(t)
-				client, server, _ := w.pair()
-				hello(t, client, server)
-				time.Sleep(time.Second) // nothing is under way
-				var sent atomic.Int64
-				w.net.SetTap(func(from, _ netip.AddrPort, _ []byte) bool {
-					return from.String() == mute && sent.Add(1) > first
-				})
-				time.AfterFunc(outage, func() { w.net.SetTap(nil) })
-				start := time.Now()
-				closed := make(chan error, 1)
-				go func() { closed <- client.Close() }()
-				is.NoErr(server.Close())
-				is.NoErr(<-closed)
-				is.True(time.Since(start) < time.Second)
-			})
-		}
-	}
-}
-
 func TestAbandonedPeer(t *testing.T) {
 	inWorld(t, lossnet.Conditions{Delay: time.Millisecond}, Options{}, func(t *testing.T, w *world) {
 		is := is.New(t)
@@ -348,69 +222,6 @@ func TestAbandonedPeer(t *testing.T) {
 		is.True(errors.Is(err, ErrSilent)) // for writing, too
 		is.NoErr(server.Close())           // somebody was told
 		client.Close()
-	})
-}
-
-// TestOutage has the system refuse to send for a while, on either side and on
-// both. A connection survives that, as it would over TCP.
-func TestOutage(t *testing.T) {
-	noRoute := os.NewSyscallError("sendmsg", syscall.ENETUNREACH)
-	for _, sides := range []string{"client", "server", "client and server"} {
-		t.Run(sides, func(t *testing.T) {
-			inWorld(t, lossnet.Conditions{Delay: time.Millisecond}, Options{}, func(t *testing.T, w *world) {
-				is := is.New(t)
-				client, server, e := w.pair()
-				hello(t, client, server)
-				outage := func(err error) {
-					if strings.Contains(sides, "client") {
-						e.SetOutage(err)
-					}
-					if strings.Contains(sides, "server") {
-						w.server.SetOutage(err)
-					}
-				}
-				outage(noRoute)
-				time.AfterFunc(10*time.Second, func() { outage(nil) })
-				sent := bytes.Repeat([]byte("all of it "), 100_000)
-				errs := make(chan error)
-				for _, c := range []*Conn{client, server} {
-					go func() {
-						_, err := c.Write(sent)
-						errs <- err
-					}()
-				}
-				for _, c := range []*Conn{client, server} {
-					got := make([]byte, len(sent))
-					_, err := io.ReadFull(c, got)
-					is.NoErr(err)
-					is.True(bytes.Equal(got, sent))
-				}
-				is.NoErr(<-errs)
-				is.NoErr(<-errs)
-
-				// One that lasts is noticed: where nothing arrives first, then
-				// where nobody answers any more.
-				outage(noRoute)
-				start := time.Now()
-				_, err := client.Read(make([]byte, 1))
-				is.True(errors.Is(err, ErrSilent))
-				is.True(time.Since(start) <= 2*(idleTimeout+keepAlivePeriod))
-				closeBoth(client, server)
-			})
-		})
-	}
-}
-
-// Without a route nothing is dialed, and whoever dials hears of it at once.
-func TestDialWithoutRoute(t *testing.T) {
-	inWorld(t, lossnet.Conditions{}, Options{}, func(t *testing.T, w *world) {
-		is := is.New(t)
-		e := w.net.Listen(clientAddr)
-		e.SetOutage(os.NewSyscallError("sendmsg", syscall.ENETUNREACH))
-		start := time.Now()
-		_, err := DialOn(context.Background(), e, w.server.LocalAddr(), Options{})
-		is.True(errors.Is(err, syscall.ENETUNREACH))
-		is.Equal(time.Since(start), time.Duration(0))
 	})
 }
 
