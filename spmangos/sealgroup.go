@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"slices"
 	"sync"
-	"time"
 
 	"go.nanomsg.org/mangos/v3"
 
@@ -44,7 +43,7 @@ func (p *groupPattern) send(e *sealedEnd, m *mangos.Message) error {
 	return e.transmit(m, func(dst, body []byte) ([]byte, error) { return p.seal(dst, body, p.context) })
 }
 
-func (p *groupPattern) open(_ *sealedEnd, m *mangos.Message, _ time.Time) (*mangos.Message, error) {
+func (p *groupPattern) open(_ *sealedEnd, m *mangos.Message) (*mangos.Message, error) {
 	return p.openFor(m, p.context)
 }
 
@@ -96,7 +95,7 @@ func (p *surveyorPattern) send(e *sealedEnd, m *mangos.Message) error {
 	return err
 }
 
-func (p *surveyorPattern) open(_ *sealedEnd, m *mangos.Message, _ time.Time) (*mangos.Message, error) {
+func (p *surveyorPattern) open(_ *sealedEnd, m *mangos.Message) (*mangos.Message, error) {
 	p.mu.Lock()
 	survey := p.survey
 	p.mu.Unlock()
@@ -137,7 +136,7 @@ func (p *respondentPattern) send(e *sealedEnd, m *mangos.Message) error {
 	return err
 }
 
-func (p *respondentPattern) open(_ *sealedEnd, m *mangos.Message, _ time.Time) (*mangos.Message, error) {
+func (p *respondentPattern) open(_ *sealedEnd, m *mangos.Message) (*mangos.Message, error) {
 	p.put(nil) // mangos has forgotten where its answer would go
 	out, err := p.group.openFor(m, p.group.context)
 	if err != nil {
@@ -164,7 +163,7 @@ func (p *subPattern) send(e *sealedEnd, m *mangos.Message) error {
 	return e.inner.SendMsg(m) // which refuses
 }
 
-func (p *subPattern) open(_ *sealedEnd, m *mangos.Message, _ time.Time) (*mangos.Message, error) {
+func (p *subPattern) open(_ *sealedEnd, m *mangos.Message) (*mangos.Message, error) {
 	out, err := p.openFor(m, p.context)
 	if err != nil {
 		return nil, err

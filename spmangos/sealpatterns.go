@@ -76,7 +76,7 @@ func (p *reqPattern) remove(r *outstanding) {
 	}
 }
 
-func (p *reqPattern) open(e *sealedEnd, m *mangos.Message, _ time.Time) (*mangos.Message, error) {
+func (p *reqPattern) open(e *sealedEnd, m *mangos.Message) (*mangos.Message, error) {
 	r := p.get()
 	if r == nil {
 		return nil, mangos.ErrCanceled
@@ -167,15 +167,12 @@ func (p *repPattern) send(e *sealedEnd, m *mangos.Message) error {
 	return err
 }
 
-func (p *repPattern) open(e *sealedEnd, m *mangos.Message, until time.Time) (*mangos.Message, error) {
+func (p *repPattern) open(e *sealedEnd, m *mangos.Message) (*mangos.Message, error) {
 	p.put(nil) // mangos has forgotten where its answer would go
 	out := mangos.NewMessage(len(m.Body))
 	r, err := p.worker.Open(out.Body, m.Body)
 	if err != nil {
 		out.Free()
-		if refused := (*e2e.RequestError)(nil); errors.As(err, &refused) && refused.Answer != nil {
-			e.answer(refused.Answer, until)
-		}
 		return nil, err
 	}
 	p.put(r)
@@ -194,8 +191,13 @@ const (
 	forever = time.Duration(math.MaxInt64)
 )
 
-// answer sends back what helps a client on, if that can be done soon.
-func (e *sealedEnd) answer(answer []byte, until time.Time) {
+// answer sends back what helps the client of a refused request on, if there is
+// anything and it can be done soon.
+func (e *sealedEnd) answer(err error, until time.Time) {
+	var refused *e2e.RequestError
+	if e.sealing.protocol != mangos.ProtoRep || !errors.As(err, &refused) || refused.Answer == nil {
+		return
+	}
 	patience := answerPatience
 	if !until.IsZero() {
 		patience = min(patience, time.Until(until))
@@ -211,8 +213,8 @@ func (e *sealedEnd) answer(answer []byte, until time.Time) {
 	if e.inner.SetOption(mangos.OptionSendDeadline, patience) != nil {
 		return
 	}
-	m := mangos.NewMessage(len(answer))
-	m.Body = append(m.Body, answer...)
+	m := mangos.NewMessage(len(refused.Answer))
+	m.Body = append(m.Body, refused.Answer...)
 	if e.inner.SendMsg(m) != nil {
 		m.Free() // the client will ask again
 	}
@@ -238,7 +240,7 @@ func (p pushPattern) send(e *sealedEnd, m *mangos.Message) error {
 }
 
 // open is not reached: a PUSH receives nothing.
-func (pushPattern) open(*sealedEnd, *mangos.Message, time.Time) (*mangos.Message, error) {
+func (pushPattern) open(*sealedEnd, *mangos.Message) (*mangos.Message, error) {
 	return nil, mangos.ErrProtoOp
 }
 
@@ -248,7 +250,7 @@ func (pullPattern) send(e *sealedEnd, m *mangos.Message) error {
 	return e.inner.SendMsg(m) // which refuses
 }
 
-func (p pullPattern) open(_ *sealedEnd, m *mangos.Message, _ time.Time) (*mangos.Message, error) {
+func (p pullPattern) open(_ *sealedEnd, m *mangos.Message) (*mangos.Message, error) {
 	out := mangos.NewMessage(len(m.Body))
 	r, err := p.worker.OpenOneWay(out.Body, m.Body)
 	if err != nil {

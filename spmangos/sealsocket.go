@@ -161,9 +161,8 @@ type pattern interface {
 	send(e *sealedEnd, m *mangos.Message) error
 
 	// open opens what m carries, which stays the caller's, into a new
-	// message. It returns nil if m was none for the application. until is
-	// when the caller's patience ends, or zero.
-	open(e *sealedEnd, m *mangos.Message, until time.Time) (*mangos.Message, error)
+	// message. It returns nil if m was none for the application.
+	open(e *sealedEnd, m *mangos.Message) (*mangos.Message, error)
 }
 
 // sealedEnd is a mangos.Context that seals: a sealed context, or what a sealed
@@ -261,14 +260,15 @@ func (e *sealedEnd) RecvMsg() (*mangos.Message, error) {
 		if err != nil {
 			return nil, err
 		}
-		opened, err := e.pattern.open(e, m, until)
+		opened, err := e.pattern.open(e, m)
 		switch {
 		case err != nil && e.sealing.protocol == mangos.ProtoReq:
 			e.sealing.dropped.Add(1)
 			m.Free()
 			return nil, err
 		case err != nil:
-			e.sealing.drop(m, err)
+			e.sealing.drop(m, err) // before its sender can know
+			e.answer(err, until)
 		case opened != nil:
 			e.sealing.opened.Add(1)
 			m.Free()
