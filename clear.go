@@ -88,9 +88,7 @@ func (c *Conn) ReadClear(dst []byte) ([]byte, error) {
 			return append(dst, item...), nil
 		}
 		if r.mu.TryLock() {
-			err := r.pumpClear()
-			r.unlock()
-			if err != nil {
+			if err := r.pumpClear(); err != nil {
 				if item, ok := r.clear.pop(); ok {
 					return append(dst, item...), nil
 				}
@@ -104,8 +102,13 @@ func (c *Conn) ReadClear(dst []byte) ([]byte, error) {
 	}
 }
 
-// pumpClear reads until something was put into the queue.
+// pumpClear, with mu taken, reads until something was put into the queue, and
+// releases mu.
 func (r *receiver) pumpClear() error {
+	if err := r.begin(); err != nil {
+		return err
+	}
+	defer r.unlock()
 	for {
 		r.clear.mu.Lock()
 		ready := len(r.clear.items) > 0

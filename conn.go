@@ -304,6 +304,7 @@ func (c *Conn) shutdown(code CloseCode, reason error, linger time.Duration) erro
 	idle := r.mu.TryLock() // else a Read is about to return, or stuck in its caller's Writer
 	if idle {
 		c.carrier.SetReadDeadline(until)
+		r.mu.Unlock()
 	} else {
 		go r.discardAfterRead(until)
 	}
@@ -321,7 +322,6 @@ func (c *Conn) shutdown(code CloseCode, reason error, linger time.Duration) erro
 	}
 	if idle {
 		r.forget()
-		r.unlock()
 	}
 	c.retire()
 	return err

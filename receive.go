@@ -31,7 +31,6 @@ type receiver struct {
 	kept            []byte // what an interrupted ReadMessage had got of its message
 	bytes, messages uint64 // parsed and not counted yet
 	err             error  // final
-	gone            bool   // closed, and the session may be erased
 
 	silence int64        // how long Reads have waited, in all, since the last record
 	waiting atomic.Int64 // when the Read that waits began, less silence; 0 if none waits
@@ -52,11 +51,18 @@ func (r *receiver) init(c *Conn, session mechanism.Session, leftover []byte) {
 // lock begins a Read.
 func (r *receiver) lock() error {
 	r.mu.Lock()
-	if err := r.conn.closeErr(); err != nil {
-		r.unlock()
-		return err
+	return r.begin()
+}
+
+// begin begins the Read that has taken mu, unless the connection is closed:
+// from then on the receiver is Close's, which does not hold mu while it takes
+// its time.
+func (r *receiver) begin() error {
+	err := r.conn.closeErr()
+	if err != nil {
+		r.mu.Unlock()
 	}
-	return nil
+	return err
 }
 
 // unlock ends a Read.
@@ -68,11 +74,6 @@ func (r *receiver) unlock() {
 		r.kept = nil // not to hold on to the memory of what was taken
 	}
 	r.mu.Unlock()
-	// Who closes the connection while the lock is held leaves this to us.
-	if r.conn.closeErr() != nil && r.mu.TryLock() {
-		r.forget()
-		r.mu.Unlock()
-	}
 	if r.clear != nil {
 		r.clear.signal() // whoever waits in ReadClear may have to read on
 	}
@@ -342,10 +343,6 @@ func (r *receiver) closedByPeer(body []byte) error {
 
 // forget drops what a closed connection still holds.
 func (r *receiver) forget() {
-	if r.gone {
-		return
-	}
-	r.gone = true
 	r.record, r.inside, r.kept, r.buf = nil, false, nil, nil
 	r.releaseIfEmpty()
 	r.conn.retire()
@@ -371,11 +368,9 @@ func (r *receiver) discard() (any bool) {
 func (r *receiver) discardAfterRead(until time.Time) {
 	r.mu.Lock()
 	r.conn.carrier.SetReadDeadline(until)
-	r.discard()
-	r.buf = nil
-	r.releaseIfEmpty()
-	r.forget()
 	r.mu.Unlock()
+	r.discard()
+	r.forget()
 }
 
 // fail ends the connection for good because of what was received, and tells
