@@ -36,6 +36,10 @@ func (t *tracked) look(now time.Time) (content []byte, changed bool, err error) 
 		content, info, err = readPublicFile(t.path)
 	}
 	if err != nil {
+		// Whichever look at the file failed, the problem is the same.
+		if p := (*fs.PathError)(nil); errors.As(err, &p) {
+			err = p.Err
+		}
 		return nil, false, &FileError{Path: t.path, Err: err}
 	}
 	t.seen, t.readAt = info, now

@@ -3,6 +3,7 @@ package trust_test
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"sync"
@@ -151,6 +152,35 @@ func TestWatchBadFile(t *testing.T) {
 		synctest.Wait()
 		is.True(errors.Is(<-revoked, trust.ErrUnknownKey)) // a good file counts again
 	})
+}
+
+// TestVanishingFile looks at a file that comes and goes: whichever look at it
+// fails, that is one problem, to be reported once.
+func TestVanishingFile(t *testing.T) {
+	is := is.New(t)
+	policy, path := openFile(t, newKey(t).String())
+	policy.OnError(func(error) {})
+	var enough atomic.Bool
+	moved := make(chan error, 1)
+	go func() {
+		var err error
+		for err == nil && !enough.Load() {
+			err = errors.Join(os.Rename(path, path+".away"), os.Rename(path+".away", path))
+		}
+		moved <- err
+	}()
+	problems := make(map[string]int)
+	for missing := 0; missing < 500 && len(moved) == 0; {
+		if err := policy.Err(); err != nil {
+			is.True(errors.Is(err, fs.ErrNotExist))
+			problems[err.Error()]++
+			missing++
+		}
+	}
+	enough.Store(true)
+	is.NoErr(<-moved)
+	is.Equal(len(problems), 1)
+	is.NoErr(policy.Err())
 }
 
 func TestWatchStop(t *testing.T) {

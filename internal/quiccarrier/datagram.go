@@ -23,7 +23,11 @@ func (c *Conn) SendDatagram(p []byte, until time.Time) error {
 	}
 	// QUIC's queue knows no deadlines, so somebody else waits at it; one at
 	// a time.
-	expired := time.NewTimer(time.Until(until))
+	left := time.Until(until)
+	if left <= 0 {
+		return os.ErrDeadlineExceeded
+	}
+	expired := time.NewTimer(left)
 	defer expired.Stop()
 	select {
 	case c.queueing <- struct{}{}:
