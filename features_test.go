@@ -299,10 +299,10 @@ func TestFirstUse(t *testing.T) {
 	policy, err := trust.FirstUse(filepath.Join(t.TempDir(), "known"))
 	is.NoErr(err)
 	initiator.Trust = policy
-	l, err := securesp.Listen("tcp", "127.0.0.1:0", responder)
+	address := testnet.FreeAddress(t)
+	l, err := securesp.Listen("tcp", address, responder)
 	is.NoErr(err)
 	done := acceptAll(l)
-	address := l.Addr().String()
 	for range 2 {
 		c, err := securesp.Dial("tcp", address, initiator)
 		is.NoErr(err) // the first time recorded, the second recognised

@@ -18,6 +18,7 @@ import (
 
 	"github.com/securesp/securesp"
 	"github.com/securesp/securesp/internal/quiccarrier"
+	"github.com/securesp/securesp/internal/testnet"
 	"github.com/securesp/securesp/keys"
 	"github.com/securesp/securesp/mechanism"
 	"github.com/securesp/securesp/trust"
@@ -493,9 +494,9 @@ func TestUDPAddressIsReusable(t *testing.T) {
 	identity, err := keys.Generate()
 	is.NoErr(err)
 	config := &securesp.Config{Identity: identity, Trust: trust.Anyone()}
-	l, err := securesp.Listen("udp", "127.0.0.1:0", config)
+	address := testnet.FreeAddress(t)
+	l, err := securesp.Listen("udp", address, config)
 	is.NoErr(err) // listen
-	address := l.Addr().String()
 	dialer := &securesp.Config{Identity: identity, Trust: trust.Keys(identity.Public())}
 	for range 3 {
 		client, err := securesp.Dial("udp", address, dialer)

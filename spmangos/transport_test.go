@@ -17,6 +17,7 @@ import (
 
 	"github.com/securesp/securesp"
 	"github.com/securesp/securesp/internal/leak"
+	"github.com/securesp/securesp/internal/testnet"
 	"github.com/securesp/securesp/keys"
 	"github.com/securesp/securesp/spmangos"
 	"github.com/securesp/securesp/trust"
@@ -54,12 +55,7 @@ func (s scheme) fixed(t testing.TB) string {
 	if s.network == "unix" {
 		return s.url(t)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return s.name + "://" + l.Addr().String()
+	return s.name + "://" + testnet.FreeAddress(t)
 }
 
 // each runs a test over every transport, each time looking for leftovers.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/matryer/is"
 
+	"github.com/securesp/securesp/internal/testnet"
 	"github.com/securesp/securesp/mechanism"
 )
 
@@ -149,11 +150,7 @@ func TestProbeForeign(t *testing.T) {
 }
 
 func TestProbeNobody(t *testing.T) {
-	is := is.New(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	is.NoErr(err)
-	free := l.Addr().String()
-	is.NoErr(l.Close())
+	free := testnet.FreeAddress(t)
 	probing(t, exitNobody, []string{"nobody listens there", "tcp://" + free, "next "}, free)
 	probing(t, exitNobody, []string{"nobody listens there"}, "ipc://"+filepath.Join(t.TempDir(), "none"))
 }

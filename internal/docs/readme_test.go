@@ -17,6 +17,7 @@ import (
 	"github.com/matryer/is"
 
 	"github.com/securesp/securesp/internal/leak"
+	"github.com/securesp/securesp/internal/testnet"
 )
 
 func TestMain(m *testing.M) { leak.Main(m) }
@@ -86,7 +87,7 @@ func TestReadme(t *testing.T) {
 	is.True(strings.Contains(read(t, ".ci/run"), "run "+tests+";")) // this test is among them
 	programs := blocks(t, "go")
 	is.Equal(len(programs), 4) // server, client, and two fragments
-	address := freeAddress(t)
+	address := testnet.FreeAddress(t)
 	for i, fragment := range programs[2:] {
 		w.write(t, "fragment"+string(rune('1'+i)), complete(fragment))
 	}
@@ -165,16 +166,6 @@ func (w *workplace) build(t *testing.T, name string) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("building the %s: %v\n%s", name, err, out)
 	}
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // talk runs the server and then the client.
