@@ -366,7 +366,10 @@ func TestTurnedAwayByHook(t *testing.T) {
 		is.NoErr(puller.SetOption(mangos.OptionRecvDeadline, patience))
 		var turnedAway atomic.Int32
 		puller.SetPipeEventHook(func(kind mangos.PipeEvent, p mangos.Pipe) {
-			if key, _ := spmangos.PeerKey(p); kind == mangos.PipeEventAttached && key == bad.Public() {
+			if kind != mangos.PipeEventAttached {
+				return
+			}
+			if key, _ := spmangos.PeerKey(p); key == bad.Public() {
 				turnedAway.Add(1)
 				p.Close()
 			}
