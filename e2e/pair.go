@@ -55,6 +55,7 @@ type Pair struct {
 	handshake *pairHandshake // the initiator's, under way, or nil
 	current   *pairSession   // established, or nil
 	pending   []pairPending  // the responder's, the oldest first
+	previous  []*pairSession // the initiator's that the responder may still seal under, the oldest first
 }
 
 type pairSession struct {
@@ -135,7 +136,8 @@ const (
 )
 
 // Start begins a handshake and appends its first message to dst. If there is a
-// session, it stays in use until the new one is there. Call it again to begin
+// session, it stays in use until the new one is there, and what the other end
+// has sealed under it until it knew of the new one is still opened. Call it again to begin
 // anew, when no answer came or Receive returned ErrUnknownKey. It returns
 // mechanism.ErrOrder at a responder.
 func (p *Pair) Start(dst []byte) ([]byte, error) {
@@ -248,7 +250,21 @@ func (s *pairSession) seal(dst []byte, kind byte, body []byte, r randomness) ([]
 
 func (p *Pair) receivePacketLocked(dst, message []byte) (PairEvent, error) {
 	if p.current.claims(message) {
-		return p.openPacketLocked(dst, message, p.current)
+		event, err := p.openPacketLocked(dst, message, p.current)
+		if err == nil {
+			p.dropPreviousLocked(len(p.previous))
+		}
+		return event, err
+	}
+	for i, session := range p.previous {
+		if !session.claims(message) {
+			continue
+		}
+		event, err := p.openPacketLocked(dst, message, session)
+		if err == nil {
+			p.dropPreviousLocked(i) // the responder does not go back
+		}
+		return event, err
 	}
 	for i, pending := range p.pending {
 		if !pending.session.claims(message) {
@@ -331,6 +347,7 @@ func (p *Pair) Close() {
 	p.handshake = nil
 	replace(&p.current, nil)
 	p.forgetLocked(len(p.pending))
+	p.dropPreviousLocked(len(p.previous))
 }
 
 // Format prints what it is: no verb shows a secret.

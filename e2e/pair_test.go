@@ -207,6 +207,55 @@ func TestPairLostMessages(t *testing.T) {
 	}
 }
 
+// TestPairInFlight has messages of the responder on their way while new
+// sessions take the place of the one that they are sealed under.
+func TestPairInFlight(t *testing.T) {
+	for _, suite := range pairSuites[:2] {
+		is := is.New(t)
+		p := newPair(t, suite)
+		var messages [][]byte
+		for range 7 {
+			p.establish()
+			messages = append(messages,
+				must(p.responder.Seal(nil, []byte("one"))), must(p.responder.Seal(nil, []byte("two"))))
+		}
+		opens := func(session int, want string) {
+			is.Helper()
+			message := messages[2*session]
+			if want == "two" {
+				message = messages[2*session+1]
+			}
+			is.Equal(string(p.receive(p.initiator, message).Body), want)
+			_, err := p.initiator.Receive(nil, message)
+			matches(t, err, e2e.ErrReplay)
+		}
+		isGone := func(session int) {
+			is.Helper()
+			_, err := p.initiator.Receive(nil, messages[2*session+1])
+			matches(t, err, e2e.ErrUnknownKey)
+		}
+		isGone(1) // a bounded number is kept
+		opens(2, "one")
+		opens(4, "one")
+		isGone(3) // older than what the responder has come to
+		altered := bytes.Clone(messages[12])
+		altered[len(altered)-1] ^= 1
+		_, err := p.initiator.Receive(nil, altered)
+		matches(t, err, e2e.ErrAuthentication)
+		opens(4, "two") // proves nothing
+		opens(6, "one") // the responder has come to the newest
+		isGone(5)
+		opens(6, "two")
+		p.talks()
+
+		last := must(p.responder.Seal(nil, nil))
+		p.establish()
+		p.initiator.Close()
+		_, err = p.initiator.Receive(nil, last)
+		matches(t, err, e2e.ErrUnknownKey)
+	}
+}
+
 func must[T any](v T, err error) T {
 	if err != nil {
 		panic(err)

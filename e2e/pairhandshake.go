@@ -149,11 +149,30 @@ func (p *Pair) continueLocked(message []byte, suite mechanism.Suite) ([]byte, er
 	if err != nil {
 		return nil, err
 	}
-	replace(&p.current, session)
+	p.supersedeLocked(session)
 	if !last {
 		answer, err = session.seal(nil, pairConfirm, nil, p.random)
 	}
 	return answer, err
+}
+
+// supersedeLocked makes session the initiator's current one. The responder
+// seals under what it has until it hears of that, and what is on the way then
+// must not be lost.
+func (p *Pair) supersedeLocked(session *pairSession) {
+	if p.current != nil {
+		p.previous = append(p.previous, p.current)
+	}
+	p.dropPreviousLocked(len(p.previous) - maxPairPending)
+	p.current = session
+}
+
+// dropPreviousLocked drops the n oldest previous sessions, if n is positive.
+func (p *Pair) dropPreviousLocked(n int) {
+	for i := range n {
+		p.previous[i].Erase()
+	}
+	p.previous = slices.Delete(p.previous, 0, max(n, 0))
 }
 
 // concludeLocked takes message 3, of whichever handshake it belongs to.
