@@ -340,6 +340,7 @@ func TestServerRevoked(t *testing.T) {
 		atClient := reportsOf(client)
 		a, b := open(t, pair.NewSocket), open(t, pair.NewSocket)
 		b.dial(a.listen(s.url(t), options(server)), options(client))
+		a.await(mangos.PipeEventAttached)
 		b.await(mangos.PipeEventAttached)
 		rewrite(t, path, "# nobody")
 		p := b.await(mangos.PipeEventDetached)
@@ -348,7 +349,7 @@ func TestServerRevoked(t *testing.T) {
 		is.True(errors.Is(reason.(error), securesp.ErrRevoked))
 		is.True(errors.Is(atClient.next(t), securesp.ErrUntrusted)) // it has tried again
 		rewrite(t, path, line)
-		b.await(mangos.PipeEventAttached)
+		a.await(mangos.PipeEventAttached) // once the former pipe has left the PAIR, which has one at a time
 		b.send("back again")
 		a.expect("back again")
 	})

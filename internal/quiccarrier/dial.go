@@ -67,10 +67,10 @@ func DialOn(ctx context.Context, conn net.PacketConn, remote net.Addr, o Options
 	}
 	s.outages.endured.Store(true)
 	stream, err := q.OpenStream()
-	if err != nil { // a peer that permits no stream speaks something else
+	if err != nil {
 		_ = q.CloseWithError(codeAborted, "")
 		s.close()
-		return nil, ErrForeign
+		return nil, translate(err)
 	}
 	reportBuffers(conn, o.Logger)
 	return newConn(s, q, stream), nil

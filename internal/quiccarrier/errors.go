@@ -81,6 +81,7 @@ func translate(err error) error {
 		handshake   *quic.HandshakeTimeoutError
 		reset       *quic.StatelessResetError
 		tooLarge    *quic.DatagramTooLargeError
+		limit       *quic.StreamLimitReachedError
 	)
 	switch {
 	case err == io.EOF:
@@ -101,7 +102,8 @@ func translate(err error) error {
 		return ErrDatagramTooLarge
 	case errors.As(err, &transport) && transport.Remote && transport.ErrorCode == quic.ConnectionRefused:
 		return ErrRefused
-	case errors.As(err, &transport) && transport.ErrorCode == noApplicationProtocol:
+	case errors.As(err, &transport) && transport.ErrorCode == noApplicationProtocol,
+		errors.As(err, &limit): // we open one stream, which every peer permits
 		return ErrForeign
 	case errors.As(err, &transport):
 		return fmt.Errorf("securesp: QUIC transport error %#x", uint64(transport.ErrorCode))

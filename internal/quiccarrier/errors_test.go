@@ -30,6 +30,7 @@ func TestTranslate(t *testing.T) {
 		{&quic.TransportError{Remote: true, ErrorCode: quic.ConnectionRefused}, syscall.ECONNREFUSED},
 		{&quic.TransportError{Remote: true, ErrorCode: noApplicationProtocol}, ErrForeign},
 		{&quic.DatagramTooLargeError{}, ErrDatagramTooLarge},
+		{&quic.StreamLimitReachedError{}, ErrForeign},
 	} {
 		is := is.New(t)
 		got := translate(fmt.Errorf("wrapped: %w", c.err))
