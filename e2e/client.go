@@ -147,16 +147,30 @@ func (c *Client) SealClear(dst, body []byte) ([]byte, *Pending, error) {
 	return appendClear(dst, body), &Pending{client: c, form: formClear}, nil
 }
 
-// service returns the key to seal to: the first, or the one after the given
-// key, if that is listed. It returns nil if there is none.
-func (c *Client) service(after *keys.ServicePublic) *keys.ServicePublic {
+// service returns the key to seal to: the first that is not among those that
+// the service is said not to know or, if all are, the one after the last of
+// them. It returns nil if none is listed.
+func (c *Client) service(unknown []*keys.ServicePublic) *keys.ServicePublic {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.services) == 0 {
 		return nil
 	}
-	i := slices.IndexFunc(c.services, after.Equal)
+	for _, s := range c.services {
+		if !slices.ContainsFunc(unknown, s.Equal) {
+			return s
+		}
+	}
+	i := slices.IndexFunc(c.services, unknown[len(unknown)-1].Equal)
 	return c.services[(i+1)%len(c.services)]
+}
+
+// attempts is how often a request may be sealed in full: to each key once, but
+// twice at least, as another worker may know an only one.
+func (c *Client) attempts() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return max(2, len(c.services))
 }
 
 // prefer makes service the first to use, if it is listed. That is only for a

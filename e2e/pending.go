@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,9 +22,10 @@ type Pending struct {
 	time     time.Time // when it was sealed
 	service  *keys.ServicePublic
 	done     bool // a reply was opened
+	attempts int  // how often it was sealed in full
 	retried  bool // Retry was called
 	mayRetry bool
-	wrongKey bool // a hint said that the service does not have its key
+	unknown  []*keys.ServicePublic // hints said that the service does not have these
 
 	// For formRequest: waits for a reply that opens from end to end.
 	handshake *noise.Handshake
@@ -47,6 +49,7 @@ func (p *Pending) sealFull(dst, body []byte, to *keys.ServicePublic) ([]byte, er
 		return nil, err
 	}
 	p.form, p.time, p.service, p.handshake = formRequest, tail.time, to, handshake
+	p.attempts++
 	return dst, nil
 }
 
@@ -70,9 +73,11 @@ func (p *Pending) Service() *keys.ServicePublic {
 //
 // An error that matches ErrRetry means that the service could not use the
 // request as it was sealed; it matches ErrUnknownKey or ErrExpired too. Call
-// Retry then, once, and send what it returns. Where the error comes from a
-// hint that anybody on the way can forge, that fresh request is all that it
-// can bring about, and the genuine reply is still taken until Retry is called.
+// Retry then, and send what it returns. Where the error comes from a hint that
+// anybody on the way can forge, that fresh request is all that it can bring
+// about, and the genuine reply is still taken until Retry is called. There is
+// no ErrRetry after a request was sealed in full to each of the client's keys
+// (if it has but one, twice), nor after the service has found it late twice.
 //
 // ErrNotAuthorized and ErrExpired without ErrRetry are the service's own
 // verdict. After ErrAuthentication, ErrMalformed or ErrTooLarge the genuine
@@ -102,7 +107,7 @@ func (p *Pending) Open(dst, message []byte) ([]byte, error) {
 
 // Retry seals the request anew, with the same body as before, and appends it
 // to dst, which body must not overlap. It always makes a full request. It may
-// be called once, after Open returned an error that matches ErrRetry, and
+// be called once after Open returned an error that matches ErrRetry, and
 // returns mechanism.ErrOrder otherwise. From then on only the reply to the new
 // request is taken.
 func (p *Pending) Retry(dst, body []byte) ([]byte, error) {
@@ -114,13 +119,7 @@ func (p *Pending) Retry(dst, body []byte) ([]byte, error) {
 	if len(body) > p.client.config.MaxBody {
 		return nil, ErrTooLarge
 	}
-	// The key that the service does not know comes last, unless there is
-	// no other; a key that is not the reason is used again.
-	to := p.client.service(nil)
-	if p.wrongKey && to.Equal(p.service) {
-		to = p.client.service(p.service)
-	}
-	dst, err := p.sealFull(dst, body, to)
+	dst, err := p.sealFull(dst, body, p.client.service(p.unknown))
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +137,9 @@ func (p *Pending) hint(message []byte) error {
 	switch message[1] {
 	case hintUnknownKey:
 		cause = ErrUnknownKey
-		p.wrongKey = true
+		if !slices.Contains(p.unknown, p.service) {
+			p.unknown = append(p.unknown, p.service)
+		}
 	case hintUnusableTicket:
 		cause = ErrExpired
 	default:
@@ -147,14 +148,14 @@ func (p *Pending) hint(message []byte) error {
 	if p.ticket != nil {
 		p.doubted = p.ticket
 	}
+	if p.attempts >= p.client.attempts() {
+		return cause
+	}
 	return p.again(cause)
 }
 
-// again returns cause, and permits Retry if it was not called yet.
+// again permits Retry, and returns cause as the reason for it.
 func (p *Pending) again(cause error) error {
-	if p.retried {
-		return cause
-	}
 	p.mayRetry = true
 	return retryError(cause)
 }
@@ -251,7 +252,7 @@ func (p *Pending) finish(opened, body []byte, tail replyTail, start int) ([]byte
 	}
 	clear(body[start:])
 	err := tail.status.err()
-	if tail.status == statusExpired {
+	if tail.status == statusExpired && !p.retried {
 		err = p.again(err)
 	}
 	return nil, err

@@ -162,6 +162,65 @@ func TestSeveralServiceKeys(t *testing.T) {
 	s.exchange()  // now at once
 }
 
+// TestKeyWithdrawn withdraws a key at once, as after a theft. Clients that hold
+// the next one, whatever else they hold, and tickets of the old one, find to it.
+func TestKeyWithdrawn(t *testing.T) {
+	for _, others := range []int{0, 3} {
+		is := is.New(t)
+		s := newScene(t)
+		next := newServiceKey(t)
+		services := []*keys.ServicePublic{s.service.Public()}
+		for range others {
+			services = append(services, newServiceKey(t).Public())
+		}
+		services = append(services, next.Public())
+		s.client = s.newClient(e2e.ClientConfig{Services: services})
+		s.exchange()
+		is.True(s.exchange().Resumed)
+		is.NoErr(s.worker.SetKeys([]e2e.ServiceKey{{Key: next}}))
+		is.NoErr(askAround(s.client, []*e2e.Worker{s.worker}, 0))
+		is.True(s.exchange().Resumed) // from now on at once
+	}
+}
+
+// TestForgedHintsAreBounded forges hints for as long as the client takes them:
+// it makes one full request to each of its keys, and the genuine reply to the
+// last is taken.
+func TestForgedHintsAreBounded(t *testing.T) {
+	for _, resumed := range []bool{false, true} {
+		is := is.New(t)
+		s := newScene(t)
+		services := []*keys.ServicePublic{newServiceKey(t).Public(), s.service.Public(), newServiceKey(t).Public()}
+		s.client = s.newClient(e2e.ClientConfig{Services: services})
+		if resumed {
+			is.NoErr(askAround(s.client, []*e2e.Worker{s.worker}, 0))
+		}
+		message, pending := s.seal("question")
+		var asked [][4]byte
+		for {
+			if message[0] == 0xE1 {
+				asked = append(asked, [4]byte(message[2:6]))
+			}
+			var err error
+			for range 3 { // the same hint again is about the same request
+				_, err = pending.Open(nil, []byte{0xEF, 1})
+			}
+			if !errors.Is(err, e2e.ErrRetry) {
+				matches(t, err, e2e.ErrUnknownKey)
+				break
+			}
+			message, err = pending.Retry(nil, []byte("question"))
+			is.NoErr(err) // seal anew
+		}
+		_, err := pending.Retry(nil, []byte("question"))
+		is.True(errors.Is(err, mechanism.ErrOrder))
+		is.Equal(len(asked), 3)
+		if !resumed { // else the first hint is about the ticket's key
+			is.Equal(asked, [][4]byte{services[0].ID(), services[1].ID(), services[2].ID()})
+		}
+	}
+}
+
 // TestSetServicesDropsTickets: a ticket under a key that is no longer listed is
 // not used, although it would still be good.
 func TestSetServicesDropsTickets(t *testing.T) {

@@ -91,7 +91,7 @@ type SealStats struct {
 	Sealed  uint64 // messages sealed and handed to the socket
 	Opened  uint64 // messages opened and handed to the application
 	Dropped uint64 // messages received that could not be opened
-	Retried uint64 // requests that were sealed anew because the service asked for it
+	Retried uint64 // how often requests were sealed anew because the service asked for it
 }
 
 // Provenance is what is known of a message that a sealed socket has opened.
