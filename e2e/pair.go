@@ -137,9 +137,9 @@ const (
 
 // Start begins a handshake and appends its first message to dst. If there is a
 // session, it stays in use until the new one is there, and what the other end
-// has sealed under it until it knew of the new one is still opened. Call it again to begin
-// anew, when no answer came or Receive returned ErrUnknownKey. It returns
-// mechanism.ErrOrder at a responder.
+// seals under it until it knows of the new one is still opened. Call Start
+// again to begin anew, when no answer came or Receive returned ErrUnknownKey.
+// It returns mechanism.ErrOrder at a responder.
 func (p *Pair) Start(dst []byte) ([]byte, error) {
 	if p.config.Role != mechanism.Initiator {
 		return nil, mechanism.ErrOrder
