@@ -156,7 +156,7 @@ func SealContent(m *Member, prefix, content []byte) []byte {
 
 // SealKind makes a message of a pair's session of any kind.
 func SealKind(p *Pair, kind byte, body []byte) ([]byte, error) {
-	return p.current.seal(nil, kind, body, p.random)
+	return p.currentLocked().seal(nil, kind, body, p.random)
 }
 
 // StartWith begins a pair's handshake with a payload.

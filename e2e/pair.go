@@ -53,9 +53,12 @@ type Pair struct {
 
 	mu        sync.Mutex
 	handshake *pairHandshake // the initiator's, under way, or nil
-	current   *pairSession   // established, or nil
 	pending   []pairPending  // the responder's, the oldest first
-	previous  []*pairSession // the initiator's that the responder may still seal under, the oldest first
+
+	// sessions are established, the oldest first. The last is the one to seal
+	// under; the initiator keeps those that the responder may still seal
+	// under until it knows of the last.
+	sessions []*pairSession
 }
 
 type pairSession struct {
@@ -203,12 +206,21 @@ func (p *Pair) Receive(dst, message []byte) (PairEvent, error) {
 	return PairEvent{}, ErrMalformed
 }
 
-// replace puts a session in the place of another.
-func replace(place **pairSession, session *pairSession) {
-	if *place != nil {
-		(*place).Erase()
+// currentLocked returns the session to seal under, or nil.
+func (p *Pair) currentLocked() *pairSession {
+	if len(p.sessions) == 0 {
+		return nil
 	}
-	*place = session
+	return p.sessions[len(p.sessions)-1]
+}
+
+// dropLocked drops all sessions but the n newest.
+func (p *Pair) dropLocked(n int) {
+	old := max(len(p.sessions)-n, 0)
+	for _, s := range p.sessions[:old] {
+		s.Erase()
+	}
+	p.sessions = slices.Delete(p.sessions, 0, old)
 }
 
 // Seal seals a message with the given body and appends it to dst, which body
@@ -221,7 +233,7 @@ func (p *Pair) Seal(dst, body []byte) ([]byte, error) {
 		return nil, ErrTooLarge
 	}
 	p.mu.Lock()
-	session := p.current
+	session := p.currentLocked()
 	p.mu.Unlock()
 	if session == nil {
 		return nil, errNoSession
@@ -249,20 +261,13 @@ func (s *pairSession) seal(dst []byte, kind byte, body []byte, r randomness) ([]
 }
 
 func (p *Pair) receivePacketLocked(dst, message []byte) (PairEvent, error) {
-	if p.current.claims(message) {
-		event, err := p.openPacketLocked(dst, message, p.current)
-		if err == nil {
-			p.dropPreviousLocked(len(p.previous))
-		}
-		return event, err
-	}
-	for i, session := range p.previous {
+	for i, session := range p.sessions {
 		if !session.claims(message) {
 			continue
 		}
 		event, err := p.openPacketLocked(dst, message, session)
 		if err == nil {
-			p.dropPreviousLocked(i) // the responder does not go back
+			p.dropLocked(len(p.sessions) - i) // the other end does not go back
 		}
 		return event, err
 	}
@@ -333,10 +338,11 @@ func (p *Pair) openPacketLocked(dst, message []byte, s *pairSession) (PairEvent,
 func (p *Pair) Peer() (keys.Public, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.current == nil {
+	session := p.currentLocked()
+	if session == nil {
 		return keys.Public{}, false
 	}
-	return p.current.peer, true
+	return session.peer, true
 }
 
 // Close forgets the session and whatever handshake is under way. The initiator
@@ -345,9 +351,8 @@ func (p *Pair) Close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.handshake = nil
-	replace(&p.current, nil)
 	p.forgetLocked(len(p.pending))
-	p.dropPreviousLocked(len(p.previous))
+	p.dropLocked(0)
 }
 
 // Format prints what it is: no verb shows a secret.

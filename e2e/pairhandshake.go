@@ -33,8 +33,10 @@ type pairPending struct {
 
 // forgetLocked drops the n oldest pending handshakes.
 func (p *Pair) forgetLocked(n int) {
-	for i := range p.pending[:n] {
-		replace(&p.pending[i].session, nil)
+	for _, pending := range p.pending[:n] {
+		if pending.session != nil {
+			pending.session.Erase()
+		}
 	}
 	p.pending = slices.Delete(p.pending, 0, n)
 }
@@ -44,7 +46,8 @@ func (p *Pair) forgetLocked(n int) {
 func (p *Pair) establishLocked(i int, session *pairSession) {
 	p.pending[i].session = nil
 	p.forgetLocked(i + 1)
-	replace(&p.current, session)
+	p.dropLocked(0)
+	p.sessions = append(p.sessions, session)
 }
 
 func appendPairHead(dst []byte, step byte, suite mechanism.Suite) []byte {
@@ -149,30 +152,12 @@ func (p *Pair) continueLocked(message []byte, suite mechanism.Suite) ([]byte, er
 	if err != nil {
 		return nil, err
 	}
-	p.supersedeLocked(session)
+	p.dropLocked(maxPairPending) // as many as a responder keeps handshakes
+	p.sessions = append(p.sessions, session)
 	if !last {
 		answer, err = session.seal(nil, pairConfirm, nil, p.random)
 	}
 	return answer, err
-}
-
-// supersedeLocked makes session the initiator's current one. The responder
-// seals under what it has until it hears of that, and what is on the way then
-// must not be lost.
-func (p *Pair) supersedeLocked(session *pairSession) {
-	if p.current != nil {
-		p.previous = append(p.previous, p.current)
-	}
-	p.dropPreviousLocked(len(p.previous) - maxPairPending)
-	p.current = session
-}
-
-// dropPreviousLocked drops the n oldest previous sessions, if n is positive.
-func (p *Pair) dropPreviousLocked(n int) {
-	for i := range n {
-		p.previous[i].Erase()
-	}
-	p.previous = slices.Delete(p.previous, 0, max(n, 0))
 }
 
 // concludeLocked takes message 3, of whichever handshake it belongs to.
