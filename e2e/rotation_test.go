@@ -190,7 +190,8 @@ func TestForgedHintsAreBounded(t *testing.T) {
 	for _, resumed := range []bool{false, true} {
 		is := is.New(t)
 		s := newScene(t)
-		services := []*keys.ServicePublic{newServiceKey(t).Public(), s.service.Public(), newServiceKey(t).Public()}
+		before, after := newServiceKey(t), newServiceKey(t)
+		services := []*keys.ServicePublic{before.Public(), s.service.Public(), after.Public()}
 		s.client = s.newClient(e2e.ClientConfig{Services: services})
 		if resumed {
 			is.NoErr(askAround(s.client, []*e2e.Worker{s.worker}, 0))
@@ -214,6 +215,9 @@ func TestForgedHintsAreBounded(t *testing.T) {
 		}
 		_, err := pending.Retry(nil, []byte("question"))
 		is.True(errors.Is(err, mechanism.ErrOrder))
+		is.NoErr(s.worker.SetKeys([]e2e.ServiceKey{{Key: before}, {Key: s.service}, {Key: after}}))
+		_, err = pending.Open(nil, s.reply(s.open(message), "answer"))
+		is.NoErr(err) // the genuine reply
 		is.Equal(len(asked), 3)
 		if !resumed { // else the first hint is about the ticket's key
 			is.Equal(asked, [][4]byte{services[0].ID(), services[1].ID(), services[2].ID()})
