@@ -30,6 +30,32 @@ func newPair(t testing.TB, role mechanism.Role, who *keys.Private, policy trust.
 	return s
 }
 
+// apart returns the ends of a sealed PAIR, and the two sockets between them that
+// a test is to forward for, and to link them with.
+func apart(t testing.TB) (here, there, front, back mangos.Socket) {
+	alice, bob := identity(t), identity(t)
+	here = newPair(t, mechanism.Initiator, alice, trust.Keys(bob.Public()))
+	there = newPair(t, mechanism.Responder, bob, trust.Keys(alice.Public()))
+	return here, there, newSocket(t, xpair.NewSocket), newSocket(t, xpair.NewSocket)
+}
+
+// unknownSession returns what asks an initiator to shake hands again.
+func unknownSession() *mangos.Message {
+	m := mangos.NewMessage(0)
+	m.Body = append(m.Body, 0xEF, 3)
+	return m
+}
+
+// closeFirst closes sockets at the end of the test, before what was put into the
+// background so far is waited for: whoever waits for room waits no longer.
+func closeFirst(t testing.TB, sockets ...mangos.Socket) {
+	t.Cleanup(func() {
+		for _, s := range sockets {
+			s.Close()
+		}
+	})
+}
+
 func TestSealPair(t *testing.T) {
 	is := is.New(t)
 	alice, bob := identity(t), identity(t)
@@ -78,10 +104,7 @@ func TestSealPair(t *testing.T) {
 // and the session.
 func TestSealPairMiddle(t *testing.T) {
 	is := is.New(t)
-	alice, bob := identity(t), identity(t)
-	here := newPair(t, mechanism.Initiator, alice, trust.Keys(bob.Public()))
-	there := newPair(t, mechanism.Responder, bob, trust.Keys(alice.Public()))
-	front, back := newSocket(t, xpair.NewSocket), newSocket(t, xpair.NewSocket)
+	here, there, front, back := apart(t)
 	for from, to := range map[mangos.Socket]mangos.Socket{front: back, back: front} {
 		first := true
 		forward(t, from, func(m *mangos.Message) error {
@@ -89,10 +112,9 @@ func TestSealPairMiddle(t *testing.T) {
 				first = false
 				return nil
 			}
-			damaged, replay, hint := m.Dup(), m.Dup(), mangos.NewMessage(0)
+			damaged, replay := m.Dup(), m.Dup()
 			damaged.Body[len(damaged.Body)-1]++
-			hint.Body = append(hint.Body, 0xEF, 3) // the session is unknown
-			for _, one := range []*mangos.Message{hint, damaged, m, replay} {
+			for _, one := range []*mangos.Message{unknownSession(), damaged, m, replay} {
 				if err := to.SendMsg(one); err != nil {
 					return err
 				}
@@ -119,11 +141,7 @@ func TestSealPairMiddle(t *testing.T) {
 			}
 		}
 	})
-	t.Cleanup(func() {
-		for _, s := range []mangos.Socket{here, front, back} {
-			s.Close() // whoever waits for room waits no longer
-		}
-	})
+	closeFirst(t, here, front, back)
 	last := -1
 	for range enough {
 		m, err := there.RecvMsg()
@@ -143,10 +161,7 @@ func TestSealPairMiddle(t *testing.T) {
 // again, which anybody there can. Nothing that they send meanwhile is lost.
 func TestSealPairRenews(t *testing.T) {
 	is := is.New(t)
-	alice, bob := identity(t), identity(t)
-	here := newPair(t, mechanism.Initiator, alice, trust.Keys(bob.Public()))
-	there := newPair(t, mechanism.Responder, bob, trust.Keys(alice.Public()))
-	front, back := newSocket(t, xpair.NewSocket), newSocket(t, xpair.NewSocket)
+	here, there, front, back := apart(t)
 	var handshakes atomic.Int32
 	forward(t, front, func(m *mangos.Message) error {
 		if m.Body[0] == 0xE7 && m.Body[1] == 1 {
@@ -155,9 +170,7 @@ func TestSealPairRenews(t *testing.T) {
 		return back.SendMsg(m)
 	})
 	forward(t, back, func(m *mangos.Message) error {
-		hint := mangos.NewMessage(0)
-		hint.Body = append(hint.Body, 0xEF, 3) // the session is unknown
-		if err := front.SendMsg(hint); err != nil {
+		if err := front.SendMsg(unknownSession()); err != nil {
 			return err
 		}
 		return front.SendMsg(m)
@@ -189,11 +202,7 @@ func TestSealPairRenews(t *testing.T) {
 			}
 		})
 	}
-	t.Cleanup(func() {
-		for _, s := range []mangos.Socket{here, there, front, back} {
-			s.Close() // whoever waits for room waits no longer
-		}
-	})
+	closeFirst(t, here, there, front, back)
 	for range 2 {
 		is.NoErr(await(t, received, "messages are stuck"))
 		is.NoErr(await(t, sent, "a sender is stuck"))

@@ -101,6 +101,18 @@ func (w *world) muteAfter(n int64, addr string) {
 	})
 }
 
+// closesLast has c close after its peer, whose end has arrived, and checks that
+// it is not held up.
+func closesLast(t *testing.T, c *Conn) {
+	t.Helper()
+	is := is.New(t)
+	_, err := io.ReadAll(c)
+	is.NoErr(err) // the end has arrived
+	start := time.Now()
+	is.NoErr(c.Close())
+	is.True(time.Since(start) < time.Second)
+}
+
 // Whoever closes last needs nothing more of a peer whose last words have
 // arrived.
 func TestCloseAfterLastWords(t *testing.T) {
@@ -111,11 +123,7 @@ func TestCloseAfterLastWords(t *testing.T) {
 		is.NoErr(client.Close())
 		w.muteAfter(0, clientAddr)
 		time.AfterFunc(10*time.Millisecond, func() { w.net.SetTap(nil) })
-		_, err := io.ReadAll(server)
-		is.NoErr(err) // the end had arrived
-		start := time.Now()
-		is.NoErr(server.Close())
-		is.True(time.Since(start) < time.Second)
+		closesLast(t, server)
 	})
 }
 
@@ -130,11 +138,7 @@ func TestCloseAfterLostLastWords(t *testing.T) {
 			w.muteAfter(1+first, clientAddr)
 			is.NoErr(client.Close()) // its first packet says that there is no more
 			w.net.SetTap(nil)
-			_, err := io.ReadAll(server)
-			is.NoErr(err) // the end has arrived
-			start := time.Now()
-			is.NoErr(server.Close())
-			is.True(time.Since(start) < time.Second)
+			closesLast(t, server)
 		})
 	}
 }
